@@ -1,0 +1,12 @@
+//! Devices by name, seeds, and the tensor operations that every Florin model calls.
+//!
+//! Models never call Burn for an operation named here: whatever is fast on a device is put underneath, in this crate alone.
+
+pub mod device;
+mod operations;
+
+pub use device::{BackendError, DeviceInfo, available, device, seed};
+pub use operations::{
+    Activation, AttentionOptions, activation, add_norm, attention, cross_entropy, embedding, layer_norm, linear,
+    linear_activation, log_softmax, softmax,
+};

@@ -1,0 +1,34 @@
+//! Documents, pictures, tables and text, as a model wants them.
+//!
+//! This crate knows nothing about tensors: it turns files that a user may have got wrong into plain, checked
+//! values, or into a [`DataError`] that says what was expected, what was found, and where. Reading order:
+//!
+//! 1. [`document`]: a page as lines of text with boxes; [`words`]: the lines cut into the model's words.
+//! 2. [`ocr`] and [`picture`]: where a document's lines and pixels come from.
+//! 3. [`value`]: dates, amounts and the key by which two values are compared; [`gold`]: where a value is printed.
+//! 4. [`table`] and [`labelled`]: a folder of labelled documents; [`split`]: folds that do not leak.
+//! 5. [`word_pieces`] and [`sampler`]: what a training loop asks for; [`files`]: writing that cannot half happen.
+//!
+//! Nothing here panics on the content of a file.
+
+pub mod document;
+pub mod words;
+
+pub mod ocr;
+pub mod picture;
+
+mod dates;
+pub mod gold;
+pub mod value;
+
+pub mod labelled;
+pub mod split;
+pub mod table;
+
+pub mod files;
+pub mod sampler;
+pub mod word_pieces;
+
+mod error;
+
+pub use error::DataError;

@@ -1,0 +1,205 @@
+//! The text encoder of the BERT family (BERT, MiniLM).
+//!
+//! Paper: Devlin et al. 2018, <https://arxiv.org/abs/1810.04805>
+//! Difference: no dropout inside, and no pooler; fields carry the names of Hugging Face's `config.json`.
+
+use burn::prelude::*;
+use florin_nn::{
+    Activation, Embedding, Encoded, Encoder, LayerNorm, Mask, Modality, NormOrder, Tokens, TransformerBlock,
+    TransformerBlockConfig,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{ConfigError, check_heads, check_size};
+
+/// Sizes of the encoder, in the names of Hugging Face's `config.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BertConfig {
+    /// Entries of the vocabulary.
+    pub vocab_size: usize,
+    /// Width.
+    pub hidden_size: usize,
+    /// Transformer blocks.
+    pub num_hidden_layers: usize,
+    /// Attention heads; divides `hidden_size`.
+    pub num_attention_heads: usize,
+    /// Width inside the perceptrons.
+    pub intermediate_size: usize,
+    /// Longest sequence.
+    pub max_position_embeddings: usize,
+    /// Segment types.
+    #[serde(default = "default_type_vocab_size")]
+    pub type_vocab_size: usize,
+    /// Epsilon of the norms; BERT's is 1e-12.
+    #[serde(default = "default_epsilon")]
+    pub layer_norm_eps: f64,
+}
+
+fn default_type_vocab_size() -> usize {
+    2
+}
+
+fn default_epsilon() -> f64 {
+    1e-12
+}
+
+/// A batch of word pieces.
+#[derive(Clone, Debug)]
+pub struct BertInput {
+    /// `[batch, seq]`
+    pub ids: Tensor<2, Int>,
+    /// Which pieces are real.
+    pub mask: Mask,
+}
+
+/// The encoder.
+#[derive(Module, Debug)]
+pub struct BertEncoder {
+    /// `[vocabulary, dim]`
+    pub word_embeddings: Embedding,
+    /// `[positions, dim]`
+    pub position_embeddings: Embedding,
+    /// `[types, dim]`
+    pub token_type_embeddings: Embedding,
+    /// Norm of the summed embeddings.
+    pub embedding_norm: LayerNorm,
+    /// The blocks, lowest first.
+    pub layers: Vec<TransformerBlock>,
+    dim: usize,
+}
+
+impl BertConfig {
+    /// Refuses sizes that cannot be built or that no model of this family has.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        check_size("bert", "vocab_size", self.vocab_size, 1, 2_000_000)?;
+        check_size("bert", "hidden_size", self.hidden_size, 1, 16_384)?;
+        check_size("bert", "num_hidden_layers", self.num_hidden_layers, 0, 256)?;
+        check_size("bert", "intermediate_size", self.intermediate_size, 1, 131_072)?;
+        check_size("bert", "max_position_embeddings", self.max_position_embeddings, 1, 1_000_000)?;
+        check_size("bert", "type_vocab_size", self.type_vocab_size, 1, 1_000)?;
+        check_heads("bert", self.num_attention_heads, self.hidden_size)
+    }
+
+    /// New weights.
+    pub fn init(&self, device: &Device) -> BertEncoder {
+        let dim = self.hidden_size;
+        let block = TransformerBlockConfig {
+            dim,
+            heads: self.num_attention_heads,
+            hidden: self.intermediate_size,
+            activation: Activation::Gelu,
+            epsilon: self.layer_norm_eps,
+            order: NormOrder::Post,
+        };
+        BertEncoder {
+            word_embeddings: Embedding::new(self.vocab_size, dim, device),
+            position_embeddings: Embedding::new(self.max_position_embeddings, dim, device),
+            token_type_embeddings: Embedding::new(self.type_vocab_size, dim, device),
+            embedding_norm: LayerNorm::new(dim, self.layer_norm_eps, device),
+            layers: (0..self.num_hidden_layers).map(|_| block.init(device)).collect(),
+            dim,
+        }
+    }
+}
+
+impl BertEncoder {
+    /// The hidden state after the embeddings and after every block: the last is the encoder's output.
+    ///
+    /// # Shapes
+    ///
+    /// - ids: `[batch, seq]`, seq at most the number of positions
+    /// - each output: `[batch, seq, dim]`
+    ///
+    /// # Panics
+    ///
+    /// If the sequence is longer than the position table.
+    pub fn hidden_states(&self, input: &BertInput) -> Vec<Tensor<3>> {
+        let hidden = input.mask.for_attention();
+        let mut states = vec![self.embed(input.ids.clone())];
+        for layer in &self.layers {
+            let next = layer.forward(states[states.len() - 1].clone(), hidden.clone(), None);
+            states.push(next);
+        }
+        states
+    }
+
+    /// # Shapes
+    ///
+    /// - ids: `[batch, seq]`
+    /// - output tokens: `[batch, seq, dim]`
+    pub fn forward(&self, input: BertInput) -> Tokens {
+        let hidden = input.mask.for_attention();
+        let mut x = self.embed(input.ids);
+        for layer in &self.layers {
+            x = layer.forward(x, hidden.clone(), None);
+        }
+        Tokens::new(x, input.mask)
+    }
+
+    fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        let [_, seq] = ids.dims();
+        let [positions, _] = self.position_embeddings.weight.val().dims();
+        assert!(seq <= positions, "a sequence of {seq} word pieces is longer than the {positions} positions");
+        let position = self.position_embeddings.weight.val().narrow(0, 0, seq).unsqueeze_dim::<3>(0);
+        let kind = self.token_type_embeddings.weight.val().narrow(0, 0, 1).unsqueeze_dim::<3>(0);
+        self.embedding_norm.forward(self.word_embeddings.forward(ids) + (position + kind))
+    }
+}
+
+impl Encoder for BertEncoder {
+    type Input = BertInput;
+
+    fn modality(&self) -> Modality {
+        Modality::Text
+    }
+
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn encode(&self, input: BertInput) -> Encoded {
+        let tokens = self.forward(input);
+        Encoded { modality: Modality::Text, pooled: tokens.mean(), tokens }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small() -> BertConfig {
+        BertConfig {
+            vocab_size: 50,
+            hidden_size: 16,
+            num_hidden_layers: 2,
+            num_attention_heads: 4,
+            intermediate_size: 32,
+            max_position_embeddings: 12,
+            type_vocab_size: 2,
+            layer_norm_eps: 1e-12,
+        }
+    }
+
+    #[test]
+    fn padding_does_not_change_a_row() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        florin_backend::seed(&device, 7);
+        let encoder = small().init(&device);
+        let alone = encoder.forward(BertInput {
+            ids: Tensor::from_ints([[3, 9, 4]], &device),
+            mask: Mask::all_kept(1, 3, &device),
+        });
+        let padded = encoder.forward(BertInput {
+            ids: Tensor::from_ints([[3, 9, 4, 0, 0], [5, 6, 7, 8, 9]], &device),
+            mask: Mask::from_lengths(&[3, 5], 5, &device),
+        });
+        let difference = (alone.padded() - padded.padded().slice([0..1, 0..3])).abs().max().into_scalar::<f32>();
+        assert!(difference < 1e-5, "a padded row differs from the same row alone by {difference}");
+    }
+
+    #[test]
+    fn heads_that_do_not_divide_the_width_are_refused() {
+        let config = BertConfig { num_attention_heads: 5, ..small() };
+        assert_eq!(config.validate().unwrap_err().to_string(), "bert: heads (5) must divide dim (16)");
+    }
+}

@@ -1,0 +1,71 @@
+//! Encoders of one modality each: text, image, layout.
+//!
+//! One file an architecture. Files, checkpoint names and presets belong to `florin-models`; nothing here mixes modalities.
+
+mod bert;
+mod layout;
+mod vit;
+
+pub use bert::{BertConfig, BertEncoder, BertInput};
+pub use layout::{LayoutConfig, LayoutEncoder, LayoutInput};
+pub use vit::{VitConfig, VitEncoder, VitInput, patches};
+
+/// A configuration that cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Attention splits its width evenly among heads.
+    #[error("{encoder}: heads ({heads}) must divide dim ({dim})")]
+    Heads {
+        /// Which encoder.
+        encoder: &'static str,
+        /// Attention heads asked for.
+        heads: usize,
+        /// Width asked for.
+        dim: usize,
+    },
+    /// A size is zero or beyond what can be meant.
+    #[error("{encoder}: {name} must lie between {least} and {most}, found {found}")]
+    Size {
+        /// Which encoder.
+        encoder: &'static str,
+        /// Which size.
+        name: &'static str,
+        /// Smallest allowed.
+        least: usize,
+        /// Largest allowed.
+        most: usize,
+        /// What was asked for.
+        found: usize,
+    },
+    /// A picture must be cut into whole patches.
+    #[error("vit: patch ({patch}) must divide height ({height}) and width ({width})")]
+    Patch {
+        /// Side of a patch.
+        patch: usize,
+        /// Height of the picture.
+        height: usize,
+        /// Width of the picture.
+        width: usize,
+    },
+}
+
+/// Checks one size of an untrusted configuration, before anything is allocated.
+fn check_size(
+    encoder: &'static str,
+    name: &'static str,
+    found: usize,
+    least: usize,
+    most: usize,
+) -> Result<(), ConfigError> {
+    if (least..=most).contains(&found) {
+        Ok(())
+    } else {
+        Err(ConfigError::Size { encoder, name, least, most, found })
+    }
+}
+
+/// Checks that heads divide the width.
+fn check_heads(encoder: &'static str, heads: usize, dim: usize) -> Result<(), ConfigError> {
+    if heads > 0 && dim % heads == 0 { Ok(()) } else { Err(ConfigError::Heads { encoder, heads, dim }) }
+}

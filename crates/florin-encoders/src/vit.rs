@@ -1,0 +1,168 @@
+//! The image encoder: a vision transformer.
+//!
+//! Paper: Dosovitskiy et al. 2020, <https://arxiv.org/abs/2010.11929>
+//! Difference: the class token is optional, because a document's words pool the patches themselves.
+
+use burn::module::Param;
+use burn::prelude::*;
+use florin_nn::{
+    Activation, Encoded, Encoder, LayerNorm, Linear, Mask, Modality, NormOrder, Tokens, TransformerBlock,
+    TransformerBlockConfig, normal,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{ConfigError, check_heads, check_size};
+
+/// Sizes of the encoder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VitConfig {
+    /// Height of the picture in pixels.
+    pub height: usize,
+    /// Width of the picture in pixels.
+    pub width: usize,
+    /// Side of a patch in pixels; divides both.
+    pub patch: usize,
+    /// Colour channels.
+    pub channels: usize,
+    /// Width of the vectors.
+    pub dim: usize,
+    /// Transformer blocks.
+    pub layers: usize,
+    /// Attention heads; divides `dim`.
+    pub heads: usize,
+    /// Width inside the perceptrons.
+    pub hidden: usize,
+    /// Whether a class token stands before the patches.
+    pub class_token: bool,
+    /// Epsilon of the norms: 1e-12 in Hugging Face, 1e-6 in timm.
+    pub epsilon: f64,
+}
+
+/// A batch of pictures cut into patches.
+#[derive(Clone, Debug)]
+pub struct VitInput {
+    /// `[batch, patches, channels * patch * patch]`, as [`patches`] gives them.
+    pub patches: Tensor<3>,
+}
+
+/// The encoder.
+#[derive(Module, Debug)]
+pub struct VitEncoder {
+    /// Patch to vector; the strided convolution of the paper as a matrix.
+    pub patch_embedding: Linear,
+    /// `[1, 1, dim]`
+    pub class_token: Option<Param<Tensor<3>>>,
+    /// `[1, class token + patches, dim]`
+    pub position_embeddings: Param<Tensor<3>>,
+    /// The blocks, lowest first.
+    pub layers: Vec<TransformerBlock>,
+    /// The final norm.
+    pub norm: LayerNorm,
+    dim: usize,
+}
+
+impl VitConfig {
+    /// Refuses sizes that cannot be built.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        check_size("vit", "height", self.height, 1, 8_192)?;
+        check_size("vit", "width", self.width, 1, 8_192)?;
+        check_size("vit", "patch", self.patch, 1, 1_024)?;
+        check_size("vit", "channels", self.channels, 1, 16)?;
+        check_size("vit", "dim", self.dim, 1, 16_384)?;
+        check_size("vit", "layers", self.layers, 0, 256)?;
+        check_size("vit", "hidden", self.hidden, 1, 131_072)?;
+        if self.height % self.patch != 0 || self.width % self.patch != 0 {
+            return Err(ConfigError::Patch { patch: self.patch, height: self.height, width: self.width });
+        }
+        check_heads("vit", self.heads, self.dim)
+    }
+
+    /// Patches in a picture.
+    pub fn patches(&self) -> usize {
+        (self.height / self.patch) * (self.width / self.patch)
+    }
+
+    /// New weights.
+    pub fn init(&self, device: &Device) -> VitEncoder {
+        let block = TransformerBlockConfig {
+            dim: self.dim,
+            heads: self.heads,
+            hidden: self.hidden,
+            activation: Activation::Gelu,
+            epsilon: self.epsilon,
+            order: NormOrder::Pre,
+        };
+        let tokens = self.patches() + usize::from(self.class_token);
+        VitEncoder {
+            patch_embedding: Linear::new(self.channels * self.patch * self.patch, self.dim, device),
+            class_token: self.class_token.then(|| normal([1, 1, self.dim], 0.02, device)),
+            position_embeddings: normal([1, tokens, self.dim], 0.02, device),
+            layers: (0..self.layers).map(|_| block.init(device)).collect(),
+            norm: LayerNorm::new(self.dim, self.epsilon, device),
+            dim: self.dim,
+        }
+    }
+}
+
+impl VitEncoder {
+    /// # Shapes
+    ///
+    /// - patches: `[batch, patches, channels * patch * patch]`
+    /// - output tokens: `[batch, class token + patches, dim]`
+    pub fn forward(&self, input: VitInput) -> Tokens {
+        let [batch, _, _] = input.patches.dims();
+        let mut x = self.patch_embedding.forward(input.patches);
+        if let Some(class_token) = &self.class_token {
+            x = Tensor::cat(vec![class_token.val().repeat_dim(0, batch), x], 1);
+        }
+        x = x + self.position_embeddings.val();
+        for layer in &self.layers {
+            x = layer.forward(x, None, None);
+        }
+        let x = self.norm.forward(x);
+        let [batch, seq, _] = x.dims();
+        let mask = Mask::all_kept(batch, seq, &x.device());
+        Tokens::new(x, mask)
+    }
+}
+
+impl Encoder for VitEncoder {
+    type Input = VitInput;
+
+    fn modality(&self) -> Modality {
+        Modality::Image
+    }
+
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn encode(&self, input: VitInput) -> Encoded {
+        let tokens = self.forward(input);
+        let pooled = match &self.class_token {
+            Some(_) => tokens.padded().narrow(1, 0, 1).squeeze_dim(1),
+            None => tokens.mean(),
+        };
+        Encoded { modality: Modality::Image, pooled, tokens }
+    }
+}
+
+/// Cuts pictures into patches, row by row; within a patch the order is channel, row, column, as in the convolution's weight.
+///
+/// # Shapes
+///
+/// - pictures: `[batch, channels, height, width]`
+/// - output: `[batch, patches, channels * patch * patch]`
+///
+/// # Panics
+///
+/// If `patch` does not divide height and width.
+pub fn patches(pictures: Tensor<4>, patch: usize) -> Tensor<3> {
+    let [batch, channels, height, width] = pictures.dims();
+    assert!(height % patch == 0 && width % patch == 0, "patch ({patch}) must divide {height} x {width}");
+    let (rows, columns) = (height / patch, width / patch);
+    pictures
+        .reshape([batch, channels, rows, patch, columns, patch])
+        .permute([0, 2, 4, 1, 3, 5]) // [batch, rows, columns, channels, patch, patch]
+        .reshape([batch, rows * columns, channels * patch * patch])
+}

@@ -1,0 +1,168 @@
+//! What a run does: everything that is needed to repeat it.
+
+use std::path::{Path, PathBuf};
+
+use florin_nn::Modality;
+use serde::{Deserialize, Serialize};
+
+use crate::FinanceError;
+
+/// Where the text stream starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Init {
+    /// From nothing: a small encoder with a vocabulary learnt from the training documents.
+    #[default]
+    None,
+    /// From a pretrained encoder: the name of a preset or a folder.
+    Pretrained(String),
+}
+
+/// What is trained on and what is held out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// Five folds that no group (company) crosses; those of the data where it has them.
+    Folds,
+    /// Five random folds that only repeats of a document do not cross.
+    Random,
+    /// One model; its groups held out once, or the held-out templates of drawn receipts.
+    #[default]
+    HoldOut,
+    /// One model on every document, after one on part of them that says how good it is.
+    All,
+}
+
+/// Settings of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunConfig {
+    /// Folder of labelled documents; none for receipts that Florin draws.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// Fields to read; none for those that the data has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Vec<String>>,
+    /// Where the text stream starts.
+    pub init: Init,
+    /// What is held out.
+    pub split: Split,
+    /// Folds to run; empty for all.
+    pub only_folds: Vec<u32>,
+    /// Streams of the model; text is always one.
+    pub streams: Vec<Modality>,
+    /// Device by name.
+    pub device: String,
+    /// Fixes everything random.
+    pub seed: u64,
+    /// Passes over the training documents.
+    pub epochs: usize,
+    /// Documents a step.
+    pub batch: usize,
+    /// Learning rate of everything but the text encoder.
+    pub learning_rate: f64,
+    /// Learning rate of the text encoder.
+    pub text_learning_rate: f64,
+    /// Decoupled weight decay of matrices.
+    pub weight_decay: f64,
+    /// Share of the steps in which the learning rate rises.
+    pub warmup: f64,
+    /// Longest common norm of the gradients.
+    pub clip: f64,
+    /// Decay of the weight average that is evaluated and kept.
+    pub average: f64,
+    /// Dropout on streams and fused words.
+    pub dropout: f64,
+    /// Upper layers of a pretrained text encoder that learn; with none, it reads each line once and training is fast.
+    pub tuned_layers: usize,
+    /// Chance that each text value of a training document is replaced by another document's.
+    pub augment: f64,
+    /// Evaluations during training, for the learning curve.
+    pub evaluations: usize,
+    /// Steps between checkpoints.
+    pub checkpoint_every: usize,
+    /// Drawn receipts to train on.
+    pub drawn_training: usize,
+    /// Drawn receipts of held-out templates to evaluate on.
+    pub drawn_held_out: usize,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            data: None,
+            fields: None,
+            init: Init::None,
+            split: Split::HoldOut,
+            only_folds: vec![],
+            streams: vec![Modality::Text, Modality::Layout, Modality::Image],
+            device: "cpu".into(),
+            seed: 20_240_101,
+            epochs: 4,
+            batch: 8,
+            learning_rate: 1e-3,
+            text_learning_rate: 1e-3,
+            weight_decay: 0.05,
+            warmup: 0.08,
+            clip: 1.0,
+            average: 0.99,
+            dropout: 0.15,
+            tuned_layers: 0,
+            augment: 0.5,
+            evaluations: 4,
+            checkpoint_every: 50,
+            drawn_training: 800,
+            drawn_held_out: 200,
+        }
+    }
+}
+
+impl RunConfig {
+    /// The run that needs neither data nor download.
+    pub fn drawn() -> Self {
+        Self::default()
+    }
+
+    /// The usual run on a folder of labelled documents, with pretrained text.
+    pub fn for_data(data: PathBuf, init: Init) -> Self {
+        let pretrained = init != Init::None;
+        Self {
+            data: Some(data),
+            split: Split::Folds,
+            epochs: 6,
+            text_learning_rate: if pretrained { 1e-4 } else { 1e-3 },
+            init,
+            ..Self::default()
+        }
+    }
+
+    /// Reads a `config.toml`.
+    pub fn read(path: &Path) -> Result<Self, FinanceError> {
+        let failed = |reason: String| FinanceError::File { path: path.into(), reason };
+        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        toml::from_str(&text).map_err(|error| failed(error.to_string()))
+    }
+
+    /// Refuses what cannot be meant.
+    pub fn validate(&self) -> Result<(), FinanceError> {
+        let wrong = |message: String| Err(FinanceError::Settings(message));
+        if !self.streams.contains(&Modality::Text) {
+            return wrong("streams must contain text".into());
+        }
+        if self.epochs == 0 || self.batch == 0 {
+            return wrong(format!("epochs ({}) and batch ({}) must be at least 1", self.epochs, self.batch));
+        }
+        for (name, share) in [("warmup", self.warmup), ("augment", self.augment), ("dropout", self.dropout)] {
+            if !(0.0..=1.0).contains(&share) {
+                return wrong(format!("{name} must lie between 0 and 1, found {share}"));
+            }
+        }
+        if self.data.is_none() && self.split != Split::HoldOut {
+            return wrong("drawn receipts hold out templates: folds need --data".into());
+        }
+        if self.data.is_none() && (self.drawn_training == 0 || self.drawn_held_out == 0) {
+            return wrong("drawn_training and drawn_held_out must be at least 1".into());
+        }
+        Ok(())
+    }
+}

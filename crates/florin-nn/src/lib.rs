@@ -1,0 +1,30 @@
+//! Layers, attention, transformer blocks and the types that every Florin model shares.
+//!
+//! A layer holds parameters and calls the operations of `florin-backend`; it never computes on its own, so that a
+//! faster operation underneath serves every model at once. No encoder, no task, no file lives here.
+
+mod attention;
+mod embedding;
+mod initialise;
+mod linear;
+mod mask;
+mod mlp;
+mod modality;
+mod norm;
+pub mod parameters;
+mod relative_bias;
+mod tokens;
+mod transformer;
+
+pub use attention::{Attention, AttentionConfig};
+pub use embedding::Embedding;
+pub use florin_backend::Activation;
+pub use initialise::{normal, ones, zeros};
+pub use linear::Linear;
+pub use mask::Mask;
+pub use mlp::Mlp;
+pub use modality::Modality;
+pub use norm::LayerNorm;
+pub use relative_bias::{RelativeBias2d, log_bucket};
+pub use tokens::{Encoded, Encoder, Tokens};
+pub use transformer::{NormOrder, TransformerBlock, TransformerBlockConfig};

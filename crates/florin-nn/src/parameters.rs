@@ -1,0 +1,186 @@
+//! A module's parameters by the names of its fields: what checkpoints, optimisers and freezing all work on.
+//!
+//! A stored linear weight is `[output, input]`, as PyTorch has it, and transposed on the way in and out.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::prelude::*;
+use burn::tensor::DType;
+
+/// One parameter outside a device: row-major f32 with the shape it has in a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredTensor {
+    /// Shape in the file's orientation.
+    pub shape: Vec<usize>,
+    /// Values, row-major.
+    pub values: Vec<f32>,
+}
+
+/// Where in a module a visitor or mapper stands.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    path: Vec<String>,
+    containers: Vec<String>,
+}
+
+impl Place {
+    /// To be called by `enter_module`.
+    pub fn enter(&mut self, name: &str, container: &str) {
+        self.path.push(name.to_owned());
+        self.containers.push(container.to_owned());
+    }
+
+    /// To be called by `exit_module`.
+    pub fn leave(&mut self) {
+        self.path.pop();
+        self.containers.pop();
+    }
+
+    /// The dotted name of the parameter.
+    pub fn name(&self) -> String {
+        self.path.join(".")
+    }
+
+    /// Whether the parameter stands here the other way round than in a file.
+    fn is_transposed(&self) -> bool {
+        self.containers.last().is_some_and(|container| container == "Struct:Linear")
+            && self.path.last().is_some_and(|name| name == "weight")
+    }
+}
+
+/// Every parameter of a module by name.
+pub fn collect<M: Module>(module: &M) -> BTreeMap<String, StoredTensor> {
+    let mut collector = Collector { place: Place::default(), tensors: BTreeMap::new() };
+    module.visit(&mut collector);
+    collector.tensors
+}
+
+/// Replaces each parameter for which `source` has values; it is given the name and the stored shape.
+///
+/// # Panics
+///
+/// If `source` gives another number of values than the shape has.
+pub fn assign<M: Module>(module: M, source: &mut dyn FnMut(&str, &[usize]) -> Option<Vec<f32>>) -> M {
+    module.map(&mut Assigner { place: Place::default(), source })
+}
+
+/// Stops gradients, and so training, of every parameter whose name satisfies the test.
+pub fn freeze<M: Module>(module: M, frozen: &dyn Fn(&str) -> bool) -> M {
+    module.map(&mut Freezer { place: Place::default(), frozen })
+}
+
+/// How many numbers a module's parameters hold.
+pub fn count<M: Module>(module: &M) -> usize {
+    module.num_params()
+}
+
+struct Collector {
+    place: Place,
+    tensors: BTreeMap<String, StoredTensor>,
+}
+
+impl ModuleVisitor for Collector {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.place.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.place.leave();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = param.val();
+        let mut shape = tensor.dims().to_vec();
+        let data = tensor.into_data().convert_dtype(DType::F32);
+        let mut values = data.try_to_vec::<f32>().expect("the data was just converted to f32");
+        if self.place.is_transposed() {
+            values = transpose(&values, shape[0], shape[1]);
+            shape.reverse();
+        }
+        self.tensors.insert(self.place.name(), StoredTensor { shape, values });
+    }
+}
+
+struct Assigner<'a> {
+    place: Place,
+    source: &'a mut dyn FnMut(&str, &[usize]) -> Option<Vec<f32>>,
+}
+
+impl ModuleMapper for Assigner<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.place.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.place.leave();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let shape = param.val().dims();
+        let transposed = self.place.is_transposed();
+        let stored: Vec<usize> = if transposed { shape.iter().rev().copied().collect() } else { shape.to_vec() };
+        let Some(values) = (self.source)(&self.place.name(), &stored) else { return param };
+        let values = if transposed { transpose(&values, stored[0], stored[1]) } else { values };
+        param.map(|tensor| {
+            let tracked = tensor.is_require_grad();
+            let new = Tensor::from_data(TensorData::new(values, shape), &tensor.device());
+            if tracked { new.require_grad() } else { new }
+        })
+    }
+}
+
+struct Freezer<'a> {
+    place: Place,
+    frozen: &'a dyn Fn(&str) -> bool,
+}
+
+impl ModuleMapper for Freezer<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.place.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.place.leave();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if (self.frozen)(&self.place.name()) { param.set_require_grad(false) } else { param }
+    }
+}
+
+/// The transpose of a `[rows, columns]` matrix.
+fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    // Blocks keep both sides in the cache; a plain double loop is several times slower on an embedding-sized matrix.
+    const BLOCK: usize = 32;
+    let mut result = vec![0.0; values.len()];
+    for row in (0..rows).step_by(BLOCK) {
+        for column in (0..columns).step_by(BLOCK) {
+            for r in row..(row + BLOCK).min(rows) {
+                for c in column..(column + BLOCK).min(columns) {
+                    result[c * rows + r] = values[r * columns + c];
+                }
+            }
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Linear;
+
+    #[test]
+    fn what_is_collected_can_be_assigned_again() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        let first = Linear::new(40, 70, &device);
+        let stored = collect(&first);
+        assert_eq!(stored["weight"].shape, [70, 40], "a stored weight is [output, input]");
+        let second = assign(Linear::new(40, 70, &device), &mut |name, shape| {
+            assert_eq!(shape, stored[name].shape);
+            Some(stored[name].values.clone())
+        });
+        assert_eq!(collect(&second), stored);
+    }
+}

@@ -1,0 +1,90 @@
+//! Gradients by parameter name, apart from the graph that gave them: they can be added, scaled and clipped.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::prelude::*;
+use florin_nn::parameters::Place;
+
+/// One flat gradient a parameter; frozen parameters and those that a loss does not touch have none.
+#[derive(Clone, Debug, Default)]
+pub struct Gradients {
+    by_name: BTreeMap<String, Tensor<1>>,
+}
+
+impl Gradients {
+    /// Takes a module's gradients out of what `backward` gave.
+    pub fn of<M: Module>(module: &M, mut graph: burn::tensor::Gradients) -> Self {
+        let mut collector = Collector { place: Place::default(), graph: &mut graph, by_name: BTreeMap::new() };
+        module.visit(&mut collector);
+        Self { by_name: collector.by_name }
+    }
+
+    /// The flat gradient of a parameter.
+    pub fn get(&self, name: &str) -> Option<&Tensor<1>> {
+        self.by_name.get(name)
+    }
+
+    /// Names of the parameters that have a gradient.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
+    /// Adds another batch's gradients.
+    pub fn add(mut self, other: Self) -> Self {
+        for (name, gradient) in other.by_name {
+            let sum = match self.by_name.remove(&name) {
+                Some(own) => own + gradient,
+                None => gradient,
+            };
+            self.by_name.insert(name, sum);
+        }
+        self
+    }
+
+    /// Multiplies every gradient.
+    pub fn scale(mut self, factor: f64) -> Self {
+        for gradient in self.by_name.values_mut() {
+            *gradient = gradient.clone() * factor;
+        }
+        self
+    }
+
+    /// The Euclidean norm of all gradients together.
+    pub fn norm(&self) -> f64 {
+        let squares = self.by_name.values().map(|g| g.clone().square().sum().into_scalar::<f32>());
+        squares.map(f64::from).sum::<f64>().sqrt()
+    }
+
+    /// Shortens the gradients to a common norm of at most `most`, and tells what the norm was.
+    pub fn clip(self, most: f64) -> (Self, f64) {
+        let norm = self.norm();
+        if norm > most { (self.scale(most / norm), norm) } else { (self, norm) }
+    }
+}
+
+struct Collector<'a> {
+    place: Place,
+    graph: &'a mut burn::tensor::Gradients,
+    by_name: BTreeMap<String, Tensor<1>>,
+}
+
+impl ModuleVisitor for Collector<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.place.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.place.leave();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !param.is_require_grad() {
+            return;
+        }
+        if let Some(gradient) = param.val().grad_remove(self.graph) {
+            let count = gradient.dims().iter().product::<usize>();
+            self.by_name.insert(self.place.name(), gradient.reshape([count]));
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The loop.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::prelude::*;
+use florin_nn::parameters::assign;
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{self, Progress, State};
+use crate::{AdamWOptimiser, AdamWSettings, Batches, Gradients, Objective, TrainError, WarmupCosine, WeightAverage};
+
+/// Settings of a run; a checkpoint continues only under the settings it was written with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainConfig {
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Steps in which the learning rate rises.
+    pub warmup: usize,
+    /// Share of the learning rate left at the end.
+    pub floor: f64,
+    /// Longest common norm of all gradients.
+    pub clip: f64,
+    /// Batches whose gradients are averaged in one step.
+    pub accumulate: usize,
+    /// Decay of the weight average; none evaluates the last weights.
+    pub average: Option<f64>,
+    /// Steps between evaluations; zero evaluates only at the end.
+    pub evaluate_every: usize,
+    /// Whether the weights of the best evaluation are kept rather than the last.
+    pub keep_best: bool,
+    /// Evaluations without a better score after which the run stops.
+    pub patience: Option<usize>,
+    /// Steps between checkpoints; zero writes only at the end.
+    pub checkpoint_every: usize,
+    /// Fixes dropout in every step; the weights' first values are drawn by whoever makes the model.
+    pub seed: u64,
+    /// The optimiser.
+    pub optimiser: AdamWSettings,
+}
+
+/// What happened in a step.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepReport {
+    /// Steps done, this one included.
+    pub step: usize,
+    /// Steps of the run.
+    pub steps: usize,
+    /// Mean loss of the step's batches.
+    pub loss: f64,
+    /// Its parts.
+    pub parts: Vec<(String, f64)>,
+    /// Common norm of the gradients before clipping.
+    pub gradient_norm: f64,
+    /// Factor of the learning rates.
+    pub learning_rate_factor: f64,
+    /// Samples seen in the step.
+    pub samples: usize,
+    /// Seconds the step took.
+    pub seconds: f64,
+}
+
+/// What an evaluation found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Evaluation {
+    /// Steps done.
+    pub step: usize,
+    /// The score that decides which weights are kept; higher is better.
+    pub score: f64,
+    /// Other figures for the log.
+    pub parts: Vec<(String, f64)>,
+}
+
+/// Who watches a run.
+pub trait Observer {
+    /// After every step.
+    fn stepped(&mut self, _report: &StepReport) {}
+    /// After every evaluation.
+    fn evaluated(&mut self, _evaluation: &Evaluation) {}
+    /// Once, when a run goes on from a checkpoint.
+    fn resumed(&mut self, _steps_done: usize) {}
+}
+
+/// A finished run.
+pub struct Trained<M> {
+    /// The model with the best weights, for inference.
+    pub model: M,
+    /// Its score, where one was asked for.
+    pub best: Option<(f64, usize)>,
+    /// Steps done.
+    pub steps: usize,
+}
+
+impl TrainConfig {
+    /// Refuses settings that cannot be meant.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let wrong = |message: &str| Err(TrainError::Settings(message.to_owned()));
+        if self.steps == 0 || self.accumulate == 0 {
+            return wrong("steps and accumulate must be at least 1");
+        }
+        if !(self.clip > 0.0 && self.clip.is_finite()) {
+            return wrong("clip must be above zero");
+        }
+        if self.average.is_some_and(|decay| !(0.0..1.0).contains(&decay)) {
+            return wrong("average must lie in [0, 1)");
+        }
+        let rates_are_sane = self.optimiser.groups.iter().all(|group| {
+            group.learning_rate.is_finite() && group.learning_rate >= 0.0 && group.weight_decay.is_finite()
+        });
+        if self.optimiser.groups.is_empty() || !rates_are_sane {
+            return wrong("every parameter group needs a finite learning rate of zero or more");
+        }
+        Ok(())
+    }
+}
+
+/// Trains a model whose parameters live on an autodiff device.
+///
+/// With a `checkpoint` path the run is continued from it where it exists, and saved to it. `evaluate` is given the model
+/// for inference (averaged where the settings say so).
+pub fn train<O: Objective>(
+    objective: &mut O,
+    model: O::Model,
+    batches: &dyn Batches<Batch = O::Batch>,
+    config: &TrainConfig,
+    checkpoint: Option<PathBuf>,
+    evaluate: &mut dyn FnMut(&O::Model, usize) -> Result<Evaluation, TrainError>,
+    observer: &mut dyn Observer,
+    device: &Device,
+) -> Result<Trained<O::Model>, TrainError> {
+    config.validate()?;
+    let mut state = start(model, config);
+    if let Some(path) = checkpoint.as_ref().filter(|path| path.exists()) {
+        state = checkpoint::read(state, path, &device.clone().without_autodiff())?;
+        observer.resumed(state.progress.steps);
+    }
+    let schedule = WarmupCosine { warmup: config.warmup, total: config.steps, floor: config.floor };
+    while state.progress.steps < config.steps && !state.progress.stopped {
+        state = step(objective, state, batches, &schedule, observer, device)?;
+        let done = state.progress.steps;
+        if is_due(done, config.evaluate_every, config.steps) {
+            assess(&mut state, evaluate, observer)?;
+        }
+        if let Some(path) = checkpoint.as_ref().filter(|_| is_due(done, config.checkpoint_every, config.steps)) {
+            checkpoint::write(&state, path)?;
+        }
+    }
+    let steps = state.progress.steps;
+    let best = state.progress.best;
+    let mut model = for_inference(&state);
+    if !state.best.is_empty() {
+        model = assign(model, &mut |name, _| state.best.get(name).map(|tensor| tensor.values.clone()));
+    }
+    Ok(Trained { model, best, steps })
+}
+
+fn start<M>(model: M, config: &TrainConfig) -> State<M> {
+    State {
+        progress: Progress::start(config),
+        model,
+        optimiser: AdamWOptimiser::new(&config.optimiser),
+        average: config.average.map(WeightAverage::new),
+        best: Default::default(),
+    }
+}
+
+/// One optimiser step: gradients of every batch, averaged, clipped, applied.
+fn step<O: Objective>(
+    objective: &mut O,
+    mut state: State<O::Model>,
+    batches: &dyn Batches<Batch = O::Batch>,
+    schedule: &WarmupCosine,
+    observer: &mut dyn Observer,
+    device: &Device,
+) -> Result<State<O::Model>, TrainError> {
+    let config = state.progress.config.clone();
+    let number = state.progress.steps;
+    let began = Instant::now();
+    // Dropout of a step depends on the step alone, so that a continued run draws what an uninterrupted one would.
+    florin_backend::seed(device, config.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number as u64));
+    let (mut gradients, mut loss, mut parts, mut samples) = (Gradients::default(), 0.0, Vec::new(), 0);
+    for part in 0..config.accumulate {
+        let place = number * config.accumulate + part;
+        let (next, value, named) = objective.gradients(&state.model, &batches.batch(place)?);
+        gradients = gradients.add(next);
+        loss += value / config.accumulate as f64;
+        samples += batches.samples(place);
+        parts = named;
+    }
+    finite(number + 1, "loss", loss)?;
+    let (gradients, norm) = gradients.scale(1.0 / config.accumulate as f64).clip(config.clip);
+    finite(number + 1, "gradient norm", norm)?;
+    let factor = schedule.factor(number);
+    state.model = state.optimiser.step(state.model, &gradients, factor);
+    if let Some(average) = &mut state.average {
+        average.update(&state.model, number);
+    }
+    state.progress.steps += 1;
+    observer.stepped(&StepReport {
+        step: state.progress.steps,
+        steps: config.steps,
+        loss,
+        parts,
+        gradient_norm: norm,
+        learning_rate_factor: factor,
+        samples,
+        seconds: began.elapsed().as_secs_f64(),
+    });
+    Ok(state)
+}
+
+/// Evaluates, keeps the weights if they are the best so far, and counts towards patience otherwise.
+fn assess<M: Module>(
+    state: &mut State<M>,
+    evaluate: &mut dyn FnMut(&M, usize) -> Result<Evaluation, TrainError>,
+    observer: &mut dyn Observer,
+) -> Result<(), TrainError> {
+    let model = for_inference(state);
+    let evaluation = evaluate(&model, state.progress.steps)?;
+    observer.evaluated(&evaluation);
+    let better = state.progress.best.is_none_or(|(score, _)| evaluation.score > score);
+    if better {
+        state.progress.best = Some((evaluation.score, state.progress.steps));
+        state.progress.since_best = 0;
+        if state.progress.config.keep_best {
+            state.best = checkpoint::trained(&model, &state.optimiser);
+        }
+    } else {
+        state.progress.since_best += 1;
+    }
+    state.progress.stopped = state.progress.config.patience.is_some_and(|most| state.progress.since_best >= most);
+    Ok(())
+}
+
+fn for_inference<M: Module>(state: &State<M>) -> M {
+    let model = match &state.average {
+        Some(average) => average.apply(state.model.clone()),
+        None => state.model.clone(),
+    };
+    model.valid()
+}
+
+fn is_due(done: usize, every: usize, last: usize) -> bool {
+    done == last || (every > 0 && done % every == 0)
+}
+
+fn finite(step: usize, what: &'static str, value: f64) -> Result<(), TrainError> {
+    if value.is_finite() { Ok(()) } else { Err(TrainError::NotFinite { step, what, value }) }
+}

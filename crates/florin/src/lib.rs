@@ -1,0 +1,1 @@
+//! Multimodal models for finance: the facade over Florin's crates.

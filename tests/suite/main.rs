@@ -1,0 +1,19 @@
+//! Golden, parity and command-line tests of the whole workspace, in one binary.
+//!
+//! `golden_*` compare with the f64 oracle that `tests/golden` (Python) writes to fixtures; `parity` compares the devices of
+//! this build with each other. Run one kind with `cargo test -p florin-tests golden` or `... parity`.
+
+mod golden_fixture;
+mod golden_tolerance;
+mod golden_weights;
+
+mod golden_bert;
+mod golden_block;
+mod golden_document;
+mod golden_layout;
+mod golden_span;
+mod golden_token_attention;
+mod golden_trace;
+mod golden_vit;
+
+mod parity;
