@@ -1,7 +1,9 @@
 """Four small documents as features, and how they become a batch: written from the description in `florin-models`, in plain loops."""
 
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +13,9 @@ from reference import Batch, BertSizes, DocumentSizes, LayoutSizes, VitSizes
 
 SPECIAL = [1, 2, 0]  # before a text, after it, padding
 FURTHEST = 64.0  # line heights
-PRINT_FEATURES = 24  # florin_models::document::PRINT_FEATURES: the Rust test says when it has changed
+# The model knows only its own number of features of print; the Rust tests say when it has changed.
+SOURCE = Path(__file__).parents[2] / "crates/florin-models/src/document/features.rs"
+PRINT_FEATURES = int(re.search(r"pub const PRINT_FEATURES: usize = (\d+);", SOURCE.read_text())[1])
 
 SIZES = DocumentSizes(
     fields=["company", "date", "total"],
@@ -39,11 +43,11 @@ SIZES = DocumentSizes(
 )
 LINE_SIZES = replace(SIZES, text_context="line", text_states=[0, 2])
 
-# Pieces of each word, before the cut to three. The first document needs several windows of eight pieces; the second has
-# no picture; the third is one word.
-COUNTS = [[1, 3, 2, 4, 1, 2, 3, 1], [2, 1, 1, 3], [2], [1, 2, 1, 1, 2]]
-# The first line of the first document has more pieces than the encoder reads: its fourth word is cut, its fifth is not read.
-LINES = [[0, 0, 0, 0, 0, 1, 2, 2], [0, 1, 2, 2], [0], [0, 0, 1, 2, 2]]
+# Pieces of each word, before the cut to three. The first document needs several windows of eight pieces, and its fourth word
+# stands as deep in the first window as in the second; the second has no picture; the third is one word.
+COUNTS = [[1, 2, 1, 2, 2, 1, 2, 4], [2, 1, 1, 3], [2], [3, 3, 3, 1, 2]]
+# The first line of the last document has more pieces than the encoder reads: its third word is cut, its fourth is not read.
+LINES = [[0, 0, 0, 1, 1, 1, 2, 2], [0, 1, 2, 2], [0], [0, 0, 0, 0, 1]]
 HAS_PICTURE = [True, False, True, True]
 
 

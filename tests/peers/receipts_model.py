@@ -25,13 +25,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "golden"))
 
+from documents import PRINT_FEATURES
 from reference import Batch, BertSizes, Document, DocumentSizes, LayoutSizes, VitSizes, span_losses, weighted_mean
 
 PIECES_PER_WORD, WORDS_PER_LINE = 2, 3
 SIZES = DocumentSizes(
     fields=["company", "date", "address", "total"],
     text=BertSizes(30522, 384, 6, 12, 1536, 512),
-    layout=LayoutSizes(bins=128, lines=64, words=16, print_features=24, dim=192),
+    layout=LayoutSizes(bins=128, lines=64, words=16, print_features=PRINT_FEATURES, dim=192),
     image=VitSizes(512, 256, patch=16, channels=1, dim=128, layers=2, heads=4, hidden=256, class_token=False, epsilon=1e-6),
     dropout=0.15,
 )

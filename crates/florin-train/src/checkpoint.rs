@@ -170,7 +170,9 @@ fn differing(found: &TrainConfig, expected: &TrainConfig) -> String {
     let (Some(found), Some(expected)) = (found.as_object(), expected.as_object()) else { return "settings".into() };
     let differ = found.iter().filter(|(key, value)| expected.get(key.as_str()) != Some(value));
     let names: Vec<String> = differ
-        .map(|(key, value)| format!("{key}: {value} there, {} here", expected.get(key.as_str()).unwrap_or(&serde_json::Value::Null)))
+        .map(|(key, value)| {
+            format!("{key}: {value} there, {} here", expected.get(key.as_str()).unwrap_or(&serde_json::Value::Null))
+        })
         .collect();
     names.join("; ")
 }

@@ -25,7 +25,9 @@ pub use schedule::WarmupCosine;
 #[non_exhaustive]
 pub enum TrainError {
     /// The loss or a gradient is not a number any more.
-    #[error("step {step}: the {what} is {value}; the last checkpoint before it is intact, a lower learning rate may help")]
+    #[error(
+        "step {step}: the {what} is {value}; the last checkpoint before it is intact, a lower learning rate may help"
+    )]
     NotFinite {
         /// Which step.
         step: usize,
