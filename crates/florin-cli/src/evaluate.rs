@@ -1,0 +1,19 @@
+//! `florin evaluate`.
+
+use florin_finance::receipts::{Reader, evaluate as evaluate_receipts};
+
+use crate::arguments::{EvaluateOptions, Task};
+use crate::output;
+use crate::progress::Progress;
+use crate::run::metrics_table;
+
+/// Scores a model on labelled documents.
+pub(crate) fn evaluate(options: &EvaluateOptions) -> anyhow::Result<()> {
+    let Task::Receipts = options.task;
+    let reader = Reader::open(&options.weights, &options.device)?;
+    let mut progress = Progress::new();
+    let done = evaluate_receipts(&reader, &options.data, &mut progress);
+    progress.finish();
+    let metrics = done?;
+    if options.json { output::json(&metrics) } else { output::text(&metrics_table(&metrics)) }
+}
