@@ -3,9 +3,9 @@
 //! A task is a folder here and a line in [`tasks`]; what several tasks share (scores, calibration, reports) stands beside them.
 
 pub mod evaluation;
-//pub mod overlay;
+pub mod overlay;
 pub mod receipts;
-//pub mod report;
+pub mod report;
 
 use std::path::PathBuf;
 

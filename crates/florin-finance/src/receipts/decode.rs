@@ -91,7 +91,8 @@ fn with_currency(kind: FieldKind, span: Span, document: &Document, words: &[Word
 }
 
 fn is_currency(text: &str) -> bool {
-    normalise(FieldKind::Amount, &format!("{text}1.00")).is_some() && !text.chars().any(|letter| letter.is_ascii_digit())
+    normalise(FieldKind::Amount, &format!("{text}1.00")).is_some()
+        && !text.chars().any(|letter| letter.is_ascii_digit())
 }
 
 /// Spans that say the same.

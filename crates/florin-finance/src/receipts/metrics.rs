@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{FieldPrediction, read_by_rules};
 use crate::FinanceError;
-use crate::evaluation::{Bootstrap, Calibration, Calibrator, CalibratorSettings, FieldScores, Interval, Judged, Outcome};
+use crate::evaluation::{
+    Bootstrap, Calibration, Calibrator, CalibratorSettings, FieldScores, Interval, Judged, Outcome,
+};
 
 /// Resamples of the bootstrap.
 const RESAMPLES: usize = 2_000;
@@ -116,8 +118,7 @@ impl Metrics {
             outcomes: outcomes(&scores, index),
         });
         let all: Vec<Judged> = judgements.iter().flat_map(Judgement::judged).map(|(_, judged)| judged).collect();
-        let above =
-            bootstrap.difference(|sample| scores.mean_f1_of(sample), |sample| rules.mean_f1_of(sample));
+        let above = bootstrap.difference(|sample| scores.mean_f1_of(sample), |sample| rules.mean_f1_of(sample));
         Ok(Self {
             documents: judgements.len(),
             mean_f1: bootstrap.interval(|sample| scores.mean_f1_of(sample)),

@@ -52,11 +52,8 @@ impl Canvas {
 
     /// The canvas and each word's share of its patches.
     pub(crate) fn features(&self, words: &[Word], config: &VitConfig) -> PictureFeatures {
-        let grid = PatchGrid {
-            rows: config.height / config.patch,
-            columns: config.width / config.patch,
-            patch: config.patch,
-        };
+        let grid =
+            PatchGrid { rows: config.height / config.patch, columns: config.width / config.patch, patch: config.patch };
         let pooling = words.iter().map(|word| grid.overlap(&self.boxed.place(&word.bounds))).collect();
         PictureFeatures { ink: self.ink.clone(), pooling }
     }
@@ -89,13 +86,7 @@ pub(crate) fn example(
     Example { gold: gold.collect(), features }
 }
 
-fn gold(
-    document: &Document,
-    words: &[Word],
-    field: &FieldSpec,
-    value: Option<&str>,
-    config: &DocumentConfig,
-) -> Gold {
+fn gold(document: &Document, words: &[Word], field: &FieldSpec, value: Option<&str>, config: &DocumentConfig) -> Gold {
     let Some(value) = value else { return Gold::Absent };
     let found = find_spans(document, words, field.kind, value);
     let mut spans = match field.kind {
@@ -107,13 +98,23 @@ fn gold(
 }
 
 /// Every place where the number of an amount stands: whether its currency belongs to the value is a question of print,
-/// which `decode` answers. Where the number takes several words, every place of those.
+/// which `decode` answers.
 fn bare_numbers(found: &GoldSpans, document: &Document, words: &[Word]) -> Vec<Span> {
-    let is_number = |span: &&Span| {
-        span.first == span.last && words[span.first].text(document).chars().any(|letter| letter.is_ascii_digit())
+    let has_digit = |index: &usize| words[*index].text(document).chars().any(|letter| letter.is_ascii_digit());
+    let all = if found.exact.is_empty() && found.equivalent.is_empty() {
+        found.best()
+    } else {
+        [found.exact.clone(), found.equivalent.clone()].concat()
     };
-    let mut bare: Vec<Span> = found.exact.iter().chain(&found.equivalent).filter(is_number).copied().collect();
-    bare.sort_unstable_by_key(|span| span.first);
+    let mut bare: Vec<Span> = all
+        .into_iter()
+        .filter_map(|span| {
+            let mut numbers = (span.first..=span.last).filter(has_digit);
+            let first = numbers.next()?;
+            Some(Span { first, last: numbers.last().unwrap_or(first) })
+        })
+        .collect();
+    bare.sort_unstable_by_key(|span| (span.first, span.last));
     bare.dedup();
-    if bare.is_empty() { found.best() } else { bare }
+    bare
 }

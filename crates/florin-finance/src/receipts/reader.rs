@@ -10,18 +10,19 @@ use florin_data::word_pieces::WordPieces;
 use florin_data::words::{Word, words};
 use florin_models::checkpoint::{self, Names};
 use florin_models::document::{
-    DocumentBatch, DocumentConfig, DocumentFeatures, DocumentModel, FeatureExtractor, TextCache, TextContext, WordScores,
+    DocumentBatch, DocumentConfig, DocumentFeatures, DocumentModel, FeatureExtractor, TextCache, TextContext,
+    WordScores,
 };
 use florin_nn::Modality;
 use image::GrayImage;
 use serde::{Deserialize, Serialize};
 
+use super::FieldPrediction;
 use super::decode::decode;
 use super::metrics::{Judgement, Metrics};
 use super::prepare::Canvas;
 use super::run::RunObserver;
 use super::training::{Built, special_ids};
-use super::FieldPrediction;
 use crate::FinanceError;
 use crate::evaluation::Calibrator;
 
@@ -147,6 +148,18 @@ impl Reader {
         Ok(all)
     }
 
+    /// Encodes the documents' lines, for a model that reads its text line by line.
+    pub(crate) fn encode(&self, documents: &[&LabelledDocument], cache: &mut TextCache) {
+        if self.config.text_context == TextContext::Line {
+            let features: Vec<DocumentFeatures> = documents
+                .iter()
+                .map(|document| self.features(&document.document, &words(&document.document), None))
+                .collect();
+            let features: Vec<&DocumentFeatures> = features.iter().collect();
+            cache.encode(&features, &self.model.text, &self.config, special_ids(&self.extractor), &self.device);
+        }
+    }
+
     /// The calibrator in use.
     pub(crate) fn calibrator(&self) -> &Calibrator {
         &self.task.calibrator
@@ -164,8 +177,7 @@ impl Reader {
             let features = self.features(document, words, *canvas);
             windows.extend(cut(features, self.config.window).into_iter().map(|(first, part)| (index, first, part)));
         }
-        let mut merged: Vec<Merged> =
-            all_words.iter().map(|words| Merged::new(words.len(), &self.config)).collect();
+        let mut merged: Vec<Merged> = all_words.iter().map(|words| Merged::new(words.len(), &self.config)).collect();
         for chunk in windows.chunks(READ_AT_ONCE) {
             let features: Vec<&DocumentFeatures> = chunk.iter().map(|(_, _, features)| features).collect();
             if self.config.text_context == TextContext::Line {
@@ -210,7 +222,8 @@ pub fn evaluate(reader: &Reader, data: &Path, observer: &mut dyn RunObserver) ->
     let set = load_pack(data, Some(&names))?;
     let documents: Vec<&LabelledDocument> = set.documents.iter().collect();
     let total = documents.len();
-    let mut judged = reader.read_labelled(&documents, &mut TextCache::new(), &mut |done| observer.progress(done, total))?;
+    let mut judged =
+        reader.read_labelled(&documents, &mut TextCache::new(), &mut |done| observer.progress(done, total))?;
     for judgement in &mut judged {
         judgement.calibrate(reader.calibrator());
     }
@@ -268,9 +281,9 @@ impl Scores {
         let [_, fields, words] = output.start.dims();
         let [_, modalities] = output.weights.dims();
         let host = |data: TensorData| {
-            data.convert::<f32>().try_to_vec::<f32>().map_err(|error| {
-                FinanceError::Settings(format!("scores cannot be read from {device:?}: {error:?}"))
-            })
+            data.convert::<f32>()
+                .try_to_vec::<f32>()
+                .map_err(|error| FinanceError::Settings(format!("scores cannot be read from {device:?}: {error:?}")))
         };
         Ok(Self {
             start: host(output.start.into_data())?,

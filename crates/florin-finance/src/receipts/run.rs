@@ -15,10 +15,10 @@ use super::log::{Logged, RunLog};
 use super::metrics::{Judgement, Metrics, calibrator, mean_f1};
 use super::reader::{Reader, TaskFile};
 use super::training::{Built, build, fit, save};
-use florin_models::document::TextCache;
 use super::{RunConfig, Split};
 use crate::FinanceError;
 use crate::evaluation::Calibrator;
+use florin_models::document::TextCache;
 
 /// Held-out documents that draw the learning curve: enough to see its shape, few enough to cost little.
 const CURVE_DOCUMENTS: usize = 48;
@@ -119,7 +119,8 @@ fn open_folder(config: &RunConfig, out: &Path, resume: bool) -> Result<(), Finan
         }
         return Ok(());
     }
-    let failed = |path: &Path, error: std::io::Error| FinanceError::File { path: path.into(), reason: error.to_string() };
+    let failed =
+        |path: &Path, error: std::io::Error| FinanceError::File { path: path.into(), reason: error.to_string() };
     std::fs::create_dir_all(out).map_err(|error| failed(out, error))?;
     let text = toml::to_string_pretty(config)
         .map_err(|error| FinanceError::File { path: file.clone(), reason: error.to_string() })?;
@@ -221,14 +222,18 @@ fn train_part(
     let held_out: Vec<&LabelledDocument> = part.held_out.iter().map(|index| &set.documents[*index]).collect();
     let built = build(config, &set.fields, &training, device)?;
     let tokenizer = built.tokenizer.clone();
+    Reader::of(&built, task_file(&set.fields, &Calibrator::default()), device)?.encode(&held_out, cache);
+    let mut curve_cache = cache.clone();
     // Evenly spread, because data is often sorted by company.
     let stride = held_out.len().div_ceil(CURVE_DOCUMENTS).max(1);
     let curve: Vec<&LabelledDocument> = held_out.iter().step_by(stride).copied().collect();
-    let mut judge = |model: &_, config: &_| curve_score(model, config, &tokenizer, &set.fields, &curve, device);
+    let mut judge = |model: &_, config: &_| {
+        let built = Built { config: Clone::clone(config), model: Clone::clone(model), tokenizer: tokenizer.clone() };
+        curve_score(&built, &set.fields, &curve, &mut curve_cache, device)
+    };
     let mut logged = RunLog::open(&folder, observer)?;
     let file = folder.join("checkpoint.safetensors");
-    let (built, _) =
-        fit(config, built, &set.fields, &training, Some(&file), cache, &mut judge, &mut logged, device)?;
+    let (built, _) = fit(config, built, &set.fields, &training, Some(&file), cache, &mut judge, &mut logged, device)?;
     save(&built, &folder)?;
     observer.stage(&format!("{}: reading {} documents", part.title, held_out.len()));
     let reader = Reader::of(&built, task_file(&set.fields, &Calibrator::default()), device)?;
@@ -239,16 +244,14 @@ fn train_part(
 }
 
 fn curve_score(
-    model: &florin_models::document::DocumentModel,
-    config: &florin_models::document::DocumentConfig,
-    tokenizer: &[u8],
+    built: &Built,
     fields: &[FieldSpec],
     documents: &[&LabelledDocument],
+    cache: &mut TextCache,
     device: &Device,
 ) -> Result<f64, FinanceError> {
-    let built = Built { config: config.clone(), model: model.clone(), tokenizer: tokenizer.to_vec() };
-    let reader = Reader::of(&built, task_file(fields, &Calibrator::default()), device)?;
-    mean_f1(fields, &reader.read_labelled(documents, &mut TextCache::new(), &mut |_| {})?)
+    let reader = Reader::of(built, task_file(fields, &Calibrator::default()), device)?;
+    mean_f1(fields, &reader.read_labelled(documents, cache, &mut |_| {})?)
 }
 
 /// Calibrators that have never seen the judgements they are applied to.
@@ -267,11 +270,7 @@ fn calibrators(parts: &[Vec<Judgement>]) -> Calibrators {
     let of_all = calibrator(parts.iter().flatten());
     if let [only] = parts {
         let half = |odd: usize| calibrator(only.iter().skip(1 - odd).step_by(2));
-        return Calibrators {
-            of_models: vec![of_all.clone()],
-            of_judgements: vec![vec![half(0), half(1)]],
-            of_all,
-        };
+        return Calibrators { of_models: vec![of_all.clone()], of_judgements: vec![vec![half(0), half(1)]], of_all };
     }
     let without = |left_out: usize| {
         let others = parts.iter().enumerate().filter(|(index, _)| *index != left_out);

@@ -9,9 +9,7 @@ use florin_data::sampler::{BatchSize, epoch_batches};
 use florin_data::word_pieces::WordPieces;
 use florin_encoders::{BertConfig, VitConfig};
 use florin_losses::{SpanLoss, SpanScores};
-use florin_models::document::{
-    DocumentBatch, DocumentConfig, DocumentModel, FeatureExtractor, TextCache, TextContext,
-};
+use florin_models::document::{DocumentBatch, DocumentConfig, DocumentModel, FeatureExtractor, TextCache, TextContext};
 use florin_models::{bert, checkpoint, hub};
 use florin_nn::Modality;
 use florin_nn::parameters::freeze;
@@ -227,11 +225,9 @@ impl Objective for SpanObjective {
 
     fn loss(&mut self, model: &DocumentModel, labelled: &LabelledBatch) -> Loss {
         let output = model.forward(&labelled.batch);
-        let scores =
-            SpanScores { start: output.start, inside: output.inside, end: output.end, none: output.none };
+        let scores = SpanScores { start: output.start, inside: output.inside, end: output.end, none: output.none };
         let loss = SpanLoss { longest: self.config.longest_span };
-        let parts =
-            loss.forward(scores, &labelled.batch.lengths, labelled.gold.clone(), labelled.weight.clone());
+        let parts = loss.forward(scores, &labelled.batch.lengths, labelled.gold.clone(), labelled.weight.clone());
         let values = parts.per_field.into_data().try_to_vec::<f32>().unwrap_or_default();
         let named = self.fields.iter().zip(values).map(|(field, value)| (field.name.clone(), f64::from(value)));
         Loss { total: parts.loss, parts: named.collect() }
