@@ -1,2 +1,53 @@
-//! xtask
-fn main() {}
+//! Florin's automation: `cargo xtask VERB`.
+
+mod bench;
+mod ci;
+mod golden;
+mod shell;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask VERB
+
+  test [--device NAME]        every test, then the examples in the documentation
+  ci                          everything, cheapest first: what CI runs
+  tidy                        layer arrows, module heads, shapes, links, papers
+  golden check|update         golden files against the pinned generator
+  bench [save|compare NAME] [--device NAME]
+  bench peers                 the same work in PyTorch, on this machine
+  docs                        the documentation of all crates, and the book
+
+Regenerating golden files and peers need Python: a virtual environment with tests/golden/requirements.txt or
+tests/peers/requirements.txt, named by FLORIN_PYTHON.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["test", rest @ ..] => test::test(rest),
+        ["ci"] => ci::ci(),
+        ["tidy"] => tidy::tidy(),
+        ["golden", "check"] => golden::check(),
+        ["golden", "update"] => golden::update(),
+        ["bench", rest @ ..] => bench::bench(rest),
+        ["docs"] => ci::docs(),
+        [] | ["--help" | "-h" | "help"] => {
+            println!("{HELP}");
+            Ok(())
+        }
+        other => {
+            eprintln!("error: `{}` is no verb\n\n{HELP}", other.join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

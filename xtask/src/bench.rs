@@ -1,0 +1,46 @@
+//! Benchmarks, against an earlier state or against PyTorch.
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell::{root, run};
+
+/// Runs criterion's benchmarks, or the peers.
+pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
+    let (arguments, device) = match arguments {
+        [rest @ .., "--device", name] => (rest, Some(*name)),
+        all => (all, None),
+    };
+    let environment: Vec<(&str, &str)> = device.map(|name| ("FLORIN_DEVICE", name)).into_iter().collect();
+    let mut cargo = vec!["bench", "--workspace", "--benches"];
+    let feature;
+    if let Some(name) = device.filter(|name| *name != "cpu") {
+        feature = format!("florin/{name}");
+        cargo.extend(["--features", &feature]);
+    }
+    match arguments {
+        [] => run("cargo", &cargo, &environment),
+        ["save", name] => run("cargo", &[&cargo[..], &["--", "--save-baseline", name]].concat(), &environment),
+        ["compare", name] => run("cargo", &[&cargo[..], &["--", "--baseline", name]].concat(), &environment),
+        ["peers"] => peers(),
+        other => bail!("expected nothing, save NAME, compare NAME or peers, found {}", other.join(" ")),
+    }
+}
+
+/// The same work in Florin and in PyTorch, in turns, on this machine.
+fn peers() -> Result<()> {
+    let python = std::env::var("FLORIN_PYTHON").context(
+        "FLORIN_PYTHON must name a Python with PyTorch:\n  python3 -m venv ENV && ENV/bin/pip install -r tests/peers/requirements.txt\n  FLORIN_PYTHON=ENV/bin/python cargo xtask bench peers",
+    )?;
+    let mut scripts: Vec<_> = std::fs::read_dir(root().join("tests/peers"))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|ending| ending == "py"))
+        .collect();
+    scripts.sort();
+    for _ in 0..2 {
+        run("cargo", &["run", "--release", "--quiet", "-p", "florin-finance", "--example", "receipts_speed"], &[])?;
+        for script in &scripts {
+            run(&python, &["-B", &script.to_string_lossy()], &[])?;
+        }
+    }
+    Ok(())
+}
