@@ -122,12 +122,7 @@ pub fn activation<const D: usize>(x: Tensor<D>, kind: Activation) -> Tensor<D> {
 }
 
 /// Layer normalisation over the last dimension.
-pub fn layer_norm<const D: usize>(
-    x: Tensor<D>,
-    scale: Tensor<1>,
-    shift: Option<Tensor<1>>,
-    epsilon: f64,
-) -> Tensor<D> {
+pub fn layer_norm<const D: usize>(x: Tensor<D>, scale: Tensor<1>, shift: Option<Tensor<1>>, epsilon: f64) -> Tensor<D> {
     let centred = x.clone() - x.mean_dim(D - 1);
     let variance = centred.clone().square().mean_dim(D - 1);
     let y = centred / (variance + epsilon).sqrt() * scale.unsqueeze();

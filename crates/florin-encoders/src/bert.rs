@@ -185,10 +185,8 @@ mod tests {
         let device = florin_backend::device("cpu").expect("the cpu device is always there");
         florin_backend::seed(&device, 7);
         let encoder = small().init(&device);
-        let alone = encoder.forward(BertInput {
-            ids: Tensor::from_ints([[3, 9, 4]], &device),
-            mask: Mask::all_kept(1, 3, &device),
-        });
+        let alone = encoder
+            .forward(BertInput { ids: Tensor::from_ints([[3, 9, 4]], &device), mask: Mask::all_kept(1, 3, &device) });
         let padded = encoder.forward(BertInput {
             ids: Tensor::from_ints([[3, 9, 4, 0, 0], [5, 6, 7, 8, 9]], &device),
             mask: Mask::from_lengths(&[3, 5], 5, &device),

@@ -58,11 +58,7 @@ fn check_size(
     least: usize,
     most: usize,
 ) -> Result<(), ConfigError> {
-    if (least..=most).contains(&found) {
-        Ok(())
-    } else {
-        Err(ConfigError::Size { encoder, name, least, most, found })
-    }
+    if (least..=most).contains(&found) { Ok(()) } else { Err(ConfigError::Size { encoder, name, least, most, found }) }
 }
 
 /// Checks that heads divide the width.

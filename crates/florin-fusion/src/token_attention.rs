@@ -110,7 +110,9 @@ impl Fusion for TokenAttention {
         let device = first.tokens.padded().device();
         let places: Vec<usize> = streams
             .iter()
-            .map(|stream| self.modalities.iter().position(|m| *m == stream.modality).expect("a stream of a known modality"))
+            .map(|stream| {
+                self.modalities.iter().position(|m| *m == stream.modality).expect("a stream of a known modality")
+            })
             .collect();
         let present: Vec<Tensor<3>> = streams.iter().map(|stream| presence(&stream.present, &device)).collect();
         let projected: Vec<Tensor<3>> =

@@ -76,7 +76,8 @@ pub fn save<M: Module>(module: &M, path: &Path, in_file: &dyn Fn(&str) -> String
 pub fn save_tensors(tensors: &BTreeMap<String, StoredTensor>, path: &Path) -> Result<(), ModelError> {
     let bytes: Vec<Vec<u8>> =
         tensors.values().map(|tensor| tensor.values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
-    let damaged = |error: safetensors::SafeTensorError| ModelError::Damaged { path: path.into(), reason: error.to_string() };
+    let damaged =
+        |error: safetensors::SafeTensorError| ModelError::Damaged { path: path.into(), reason: error.to_string() };
     let mut views = Vec::with_capacity(tensors.len());
     for ((name, tensor), data) in tensors.iter().zip(&bytes) {
         views.push((name.as_str(), TensorView::new(Dtype::F32, tensor.shape.clone(), data).map_err(damaged)?));
@@ -109,12 +110,7 @@ fn parse<'a>(bytes: &'a [u8], path: &Path) -> Result<SafeTensors<'a>, ModelError
         .map_err(|error| ModelError::Damaged { path: path.into(), reason: error.to_string() })
 }
 
-fn values_of_shape(
-    view: &TensorView<'_>,
-    name: &str,
-    expected: &[usize],
-    path: &Path,
-) -> Result<Vec<f32>, ModelError> {
+fn values_of_shape(view: &TensorView<'_>, name: &str, expected: &[usize], path: &Path) -> Result<Vec<f32>, ModelError> {
     let found = view.shape();
     // A strided convolution over whole patches is stored with four dimensions and used as a matrix.
     let is_convolution = matches!((found, expected), ([out, rest @ ..], [rows, columns])

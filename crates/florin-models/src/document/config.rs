@@ -124,7 +124,8 @@ impl DocumentConfig {
         }
         let states = self.text.num_hidden_layers;
         if self.text_states.is_empty() || self.text_states.iter().any(|state| *state > states) {
-            let message = format!("text_states must name some of the states 0 to {states}, found {:?}", self.text_states);
+            let message =
+                format!("text_states must name some of the states 0 to {states}, found {:?}", self.text_states);
             return Err(ModelError::Document(message));
         }
         if self.text.max_position_embeddings < self.pieces_per_word + 2 {

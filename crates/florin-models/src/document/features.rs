@@ -57,10 +57,10 @@ impl DocumentFeatures {
 
     /// The features of some of the words, from `first` up to but without `end`.
     pub fn window(&self, first: usize, end: usize) -> Self {
-        let picture = self.picture.as_ref().map(|picture| PictureFeatures {
-            ink: picture.ink.clone(),
-            pooling: picture.pooling[first..end].to_vec(),
-        });
+        let picture = self
+            .picture
+            .as_ref()
+            .map(|picture| PictureFeatures { ink: picture.ink.clone(), pooling: picture.pooling[first..end].to_vec() });
         Self {
             pieces: self.pieces[first..end].to_vec(),
             line_of: self.line_of[first..end].to_vec(),
@@ -192,7 +192,9 @@ impl Places {
             line_has_amount[word.line] = true;
         }
         let attached = (0..words.len())
-            .map(|index| index > 0 && (words[index - 1].line, words[index - 1].end) == (words[index].line, words[index].start))
+            .map(|index| {
+                index > 0 && (words[index - 1].line, words[index - 1].end) == (words[index].line, words[index].start)
+            })
             .collect();
         let mut distinct: Vec<f64> = amounts.iter().flatten().copied().collect();
         distinct.sort_by(|a, b| b.total_cmp(a));
@@ -233,8 +235,10 @@ fn print_features(
     let larger = places.distinct.iter().filter(|other| own.is_some_and(|own| **other > own)).count();
     // What was paid less the change is the total; subtotal and tax add up to it.
     let near = |value: f64| places.distinct.iter().any(|other| (other - value).abs() < 0.005);
-    let is_difference = own.is_some_and(|own| own > 0.0 && places.distinct.iter().any(|more| *more > own && near(more - own)));
-    let is_sum = own.is_some_and(|own| places.distinct.iter().any(|less| *less > 0.0 && *less < own && near(own - less)));
+    let is_difference =
+        own.is_some_and(|own| own > 0.0 && places.distinct.iter().any(|more| *more > own && near(more - own)));
+    let is_sum =
+        own.is_some_and(|own| places.distinct.iter().any(|less| *less > 0.0 && *less < own && near(own - less)));
     let alike = |other: usize| own.is_some() && places.amounts[other] == own;
     let same = (0..words.len()).filter(|other| alike(*other)).count();
     let bare_somewhere = (0..words.len()).any(|other| alike(other) && !places.attached[other]);
