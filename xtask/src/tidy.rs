@@ -72,10 +72,10 @@ fn manifest(file: &str, text: &str) -> Vec<String> {
             section = line;
         }
         let leans_on = line.split(['.', ' ', '=']).next().filter(|name| name.starts_with("florin"));
-        if let Some(name) = leans_on.filter(|_| section == "[dependencies]") {
-            if layer(name).is_none_or(|other| other >= height) {
-                breaches.push(format!("{file}: {own} may not lean on {name}, which is not below it"));
-            }
+        if let Some(name) = leans_on.filter(|_| section == "[dependencies]")
+            && layer(name).is_none_or(|other| other >= height)
+        {
+            breaches.push(format!("{file}: {own} may not lean on {name}, which is not below it"));
         }
     }
     if !text.contains("[lints]\nworkspace = true") {

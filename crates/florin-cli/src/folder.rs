@@ -95,7 +95,7 @@ fn open_table(path: &Path, header: &[String]) -> anyhow::Result<HashSet<String>>
         return Ok(HashSet::new());
     }
     let whole = text.rfind('\n').map_or(0, |end| end + 1);
-    let mut table = csv::Reader::from_reader(text[..whole].as_bytes());
+    let mut table = csv::Reader::from_reader(&text.as_bytes()[..whole]);
     let found: Vec<String> = table.headers().with_context(say)?.iter().map(str::to_owned).collect();
     if found != header {
         bail!("{}: its columns are {}, expected {}; choose another --csv", say(), found.join(","), header.join(","));

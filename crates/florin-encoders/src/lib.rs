@@ -63,5 +63,5 @@ fn check_size(
 
 /// Checks that heads divide the width.
 fn check_heads(encoder: &'static str, heads: usize, dim: usize) -> Result<(), ConfigError> {
-    if heads > 0 && dim % heads == 0 { Ok(()) } else { Err(ConfigError::Heads { encoder, heads, dim }) }
+    if heads > 0 && dim.is_multiple_of(heads) { Ok(()) } else { Err(ConfigError::Heads { encoder, heads, dim }) }
 }

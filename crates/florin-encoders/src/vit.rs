@@ -71,7 +71,7 @@ impl VitConfig {
         check_size("vit", "dim", self.dim, 1, 16_384)?;
         check_size("vit", "layers", self.layers, 0, 256)?;
         check_size("vit", "hidden", self.hidden, 1, 131_072)?;
-        if self.height % self.patch != 0 || self.width % self.patch != 0 {
+        if !self.height.is_multiple_of(self.patch) || !self.width.is_multiple_of(self.patch) {
             return Err(ConfigError::Patch { patch: self.patch, height: self.height, width: self.width });
         }
         check_heads("vit", self.heads, self.dim)

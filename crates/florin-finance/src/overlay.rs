@@ -83,10 +83,11 @@ pub fn paint(picture: &GrayImage, marks: &[Mark<'_>], legend: &[String]) -> RgbI
 }
 
 fn put(canvas: &mut RgbImage, x: i64, y: i64, colour: Rgb<u8>) {
-    if let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y)) {
-        if x < canvas.width() && y < canvas.height() {
-            canvas.put_pixel(x, y, colour);
-        }
+    if let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y))
+        && x < canvas.width()
+        && y < canvas.height()
+    {
+        canvas.put_pixel(x, y, colour);
     }
 }
 

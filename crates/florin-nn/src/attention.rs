@@ -51,7 +51,12 @@ impl AttentionConfig {
     ///
     /// If `heads` does not divide `dim`; configurations that a user writes are validated before.
     pub fn init(&self, device: &Device) -> Attention {
-        assert!(self.heads > 0 && self.dim % self.heads == 0, "heads ({}) must divide dim ({})", self.heads, self.dim);
+        assert!(
+            self.heads > 0 && self.dim.is_multiple_of(self.heads),
+            "heads ({}) must divide dim ({})",
+            self.heads,
+            self.dim
+        );
         Attention {
             query: Linear::new(self.dim, self.dim, device),
             key: Linear::new(self.context_dim, self.dim, device),

@@ -49,6 +49,9 @@ impl Place {
     }
 }
 
+/// Values for a parameter, by its name and stored shape; none leaves it as it is.
+pub type Source<'a> = &'a mut dyn FnMut(&str, &[usize]) -> Option<Vec<f32>>;
+
 /// Every parameter of a module by name.
 pub fn collect<M: Module>(module: &M) -> BTreeMap<String, StoredTensor> {
     let mut collector = Collector { place: Place::default(), tensors: BTreeMap::new() };
@@ -61,7 +64,7 @@ pub fn collect<M: Module>(module: &M) -> BTreeMap<String, StoredTensor> {
 /// # Panics
 ///
 /// If `source` gives another number of values than the shape has.
-pub fn assign<M: Module>(module: M, source: &mut dyn FnMut(&str, &[usize]) -> Option<Vec<f32>>) -> M {
+pub fn assign<M: Module>(module: M, source: Source<'_>) -> M {
     module.map(&mut Assigner { place: Place::default(), source })
 }
 
@@ -104,7 +107,7 @@ impl ModuleVisitor for Collector {
 
 struct Assigner<'a> {
     place: Place,
-    source: &'a mut dyn FnMut(&str, &[usize]) -> Option<Vec<f32>>,
+    source: Source<'a>,
 }
 
 impl ModuleMapper for Assigner<'_> {

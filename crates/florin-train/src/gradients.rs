@@ -31,7 +31,7 @@ impl Gradients {
     }
 
     /// Adds another batch's gradients.
-    pub fn add(mut self, other: Self) -> Self {
+    pub fn plus(mut self, other: Self) -> Self {
         for (name, gradient) in other.by_name {
             let sum = match self.by_name.remove(&name) {
                 Some(own) => own + gradient,

@@ -17,7 +17,7 @@ pub use average::WeightAverage;
 pub use gradients::Gradients;
 pub use objective::{Batches, Loss, Objective};
 pub use optimiser::{AdamWOptimiser, AdamWSettings, ParameterGroup};
-pub use run::{Evaluation, Observer, StepReport, TrainConfig, Trained, train};
+pub use run::{Evaluate, Evaluation, Observer, Session, StepReport, TrainConfig, Trained, train};
 pub use schedule::WarmupCosine;
 
 /// What can stop a training run.

@@ -115,24 +115,34 @@ impl TrainConfig {
     }
 }
 
-/// Trains a model whose parameters live on an autodiff device.
-///
-/// With a `checkpoint` path the run is continued from it where it exists, and saved to it. `evaluate` is given the model
-/// for inference (averaged where the settings say so).
+/// Scores a model for inference after so many steps.
+pub type Evaluate<'a, M> = &'a mut dyn FnMut(&M, usize) -> Result<Evaluation, TrainError>;
+
+/// Where and how a run trains.
+#[derive(Clone, Debug)]
+pub struct Session<'a> {
+    /// Settings.
+    pub config: &'a TrainConfig,
+    /// Where the run is saved, and continued from where the file exists.
+    pub checkpoint: Option<PathBuf>,
+    /// The autodiff device of the model's parameters.
+    pub device: &'a Device,
+}
+
+/// Trains a model; `evaluate` is given it for inference (averaged where the settings say so).
 pub fn train<O: Objective>(
+    session: &Session<'_>,
     objective: &mut O,
     model: O::Model,
     batches: &dyn Batches<Batch = O::Batch>,
-    config: &TrainConfig,
-    checkpoint: Option<PathBuf>,
-    evaluate: &mut dyn FnMut(&O::Model, usize) -> Result<Evaluation, TrainError>,
+    evaluate: Evaluate<'_, O::Model>,
     observer: &mut dyn Observer,
-    device: &Device,
 ) -> Result<Trained<O::Model>, TrainError> {
+    let Session { config, checkpoint, device } = session;
     config.validate()?;
     let mut state = start(model, config);
     if let Some(path) = checkpoint.as_ref().filter(|path| path.exists()) {
-        state = checkpoint::read(state, path, &device.clone().without_autodiff())?;
+        state = checkpoint::read(state, path, &(*device).clone().without_autodiff())?;
         observer.resumed(state.progress.steps);
     }
     let schedule = WarmupCosine { warmup: config.warmup, total: config.steps, floor: config.floor };
@@ -183,7 +193,7 @@ fn step<O: Objective>(
     for part in 0..config.accumulate {
         let place = number * config.accumulate + part;
         let (next, value, named) = objective.gradients(&state.model, &batches.batch(place)?);
-        gradients = gradients.add(next);
+        gradients = gradients.plus(next);
         loss += value / config.accumulate as f64;
         samples += batches.samples(place);
         parts = named;
@@ -213,7 +223,7 @@ fn step<O: Objective>(
 /// Evaluates, keeps the weights if they are the best so far, and counts towards patience otherwise.
 fn assess<M: Module>(
     state: &mut State<M>,
-    evaluate: &mut dyn FnMut(&M, usize) -> Result<Evaluation, TrainError>,
+    evaluate: Evaluate<'_, M>,
     observer: &mut dyn Observer,
 ) -> Result<(), TrainError> {
     let model = for_inference(state);
@@ -242,7 +252,7 @@ fn for_inference<M: Module>(state: &State<M>) -> M {
 }
 
 fn is_due(done: usize, every: usize, last: usize) -> bool {
-    done == last || (every > 0 && done % every == 0)
+    done == last || (every > 0 && done.is_multiple_of(every))
 }
 
 fn finite(step: usize, what: &'static str, value: f64) -> Result<(), TrainError> {

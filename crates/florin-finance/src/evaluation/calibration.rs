@@ -78,7 +78,7 @@ impl Calibration {
         let risk_coverage = risk_coverage(&sorted);
         Self {
             count: sorted.len(),
-            accuracy: mean(&sorted, |one| hit(one)),
+            accuracy: mean(&sorted, hit),
             mean_confidence: mean(&sorted, |one| one.confidence),
             ece: calibration_error(&bins),
             ece_equal_mass: calibration_error(&mass_bins),

@@ -7,9 +7,10 @@
 use std::collections::HashMap;
 
 use florin_data::document::{BoundingBox, Document};
-use florin_data::labelled::FieldSpec;
+use florin_data::gold::find_spans;
+use florin_data::labelled::{FieldSpec, LabelledDocument};
 use florin_data::value::{FieldKind, comparison_key, normalise};
-use florin_data::words::Word;
+use florin_data::words::{Word, words};
 use florin_models::document::{Span, WordScores, spans};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,7 @@ pub struct FieldPrediction {
 /// Reads one field from the scores of a document's words.
 pub(crate) fn decode(
     field: &FieldSpec,
+    keeps: bool,
     scores: &WordScores,
     longest: usize,
     document: &Document,
@@ -56,7 +58,7 @@ pub(crate) fn decode(
             review: false,
         },
         Some(candidate) => {
-            let (first, last) = with_currency(field.kind, candidate.span, document, words);
+            let (first, last) = with_currency(keeps, field.kind, candidate.span, document, words);
             let text = printed(field.kind, &document.span_text(words, first, last));
             FieldPrediction {
                 field: field.name.clone(),
@@ -72,22 +74,41 @@ pub(crate) fn decode(
 }
 
 /// An amount with the currency it is printed with, where it touches it (`RM9.00`) at every place where the amount stands;
-/// otherwise the bare number. That is how people write such a value down: of the 620 totals of the SROIE receipts, 598
-/// follow it.
-fn with_currency(kind: FieldKind, span: Span, document: &Document, words: &[Word]) -> (usize, usize) {
+/// otherwise the bare number. Those who label keep such a currency or leave it away, so `keeps` comes from the training
+/// documents ([`keeps_currency`]): of the 620 totals of the SROIE receipts, 598 follow this rule.
+fn with_currency(keeps: bool, kind: FieldKind, span: Span, document: &Document, words: &[Word]) -> (usize, usize) {
+    let attached =
+        kind == FieldKind::Amount && span.first == span.last && touches_currency(document, words, span.first);
+    if keeps && attached { (span.first - 1, span.last) } else { (span.first, span.last) }
+}
+
+/// Whether a number touches its currency at every place where the same amount stands.
+fn touches_currency(document: &Document, words: &[Word], number: usize) -> bool {
     let attached = |index: usize| {
         index > 0
             && words[index - 1].line == words[index].line
             && words[index - 1].end == words[index].start
             && is_currency(words[index - 1].text(document))
     };
-    let bare = (span.first, span.last);
-    if kind != FieldKind::Amount || span.first != span.last || !attached(span.first) {
-        return bare;
+    let amount = |index: usize| normalise(FieldKind::Amount, words[index].text(document));
+    let value = amount(number);
+    attached(number) && (0..words.len()).filter(|index| amount(*index) == value).all(attached)
+}
+
+/// Whether those who labelled an amount kept a currency that touches it: what most of such documents say.
+pub(crate) fn keeps_currency(field: usize, kind: FieldKind, documents: &[&LabelledDocument]) -> bool {
+    let mut votes = 0i64;
+    for labelled in documents.iter().filter(|_| kind == FieldKind::Amount) {
+        let Some(value) = &labelled.values[field] else { continue };
+        let all = words(&labelled.document);
+        let found = find_spans(&labelled.document, &all, kind, value).best();
+        let Some(span) = found.first().filter(|span| touches_currency(&labelled.document, &all, span.last)) else {
+            continue;
+        };
+        let bare = comparison_key(all[span.last].text(&labelled.document));
+        votes += if comparison_key(value) == bare { -1 } else { 1 };
     }
-    let value = normalise(kind, words[span.first].text(document));
-    let mut same = (0..words.len()).filter(|index| normalise(kind, words[*index].text(document)) == value);
-    if same.all(attached) { (span.first - 1, span.last) } else { bare }
+    votes > 0
 }
 
 fn is_currency(text: &str) -> bool {

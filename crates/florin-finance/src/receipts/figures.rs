@@ -48,10 +48,7 @@ pub(crate) fn write_report(
         scores: metrics.fields.iter().map(|row| score(&row.name, row.f1, row.rules_f1, row.exact)).collect(),
         mean: score("mean", metrics.mean_f1, metrics.rules_mean_f1, metrics.exact),
         baseline: "hand-written rules on the same documents".into(),
-        curves: logs
-            .into_iter()
-            .map(|(name, log)| Curve { name, losses: log.losses, scores: log.scores })
-            .collect(),
+        curves: logs.into_iter().map(|(name, log)| Curve { name, losses: log.losses, scores: log.scores }).collect(),
         outcomes: outcomes(metrics),
         calibration: metrics.calibration.clone(),
         weights: metrics.modality_weights.iter().map(|(m, weight)| (m.name().to_owned(), *weight)).collect(),
@@ -95,7 +92,8 @@ fn facts(config: &RunConfig, seconds: f64, rate: f64) -> Vec<(String, String)> {
 
 fn outcomes(metrics: &Metrics) -> (Vec<String>, Vec<(String, Vec<usize>)>) {
     let labels: Vec<String> = Outcome::ALL.iter().map(|outcome| outcome.label().to_owned()).collect();
-    let counts = |row: &super::FieldRow| labels.iter().map(|label| row.outcomes.get(label).copied().unwrap_or(0)).collect();
+    let counts =
+        |row: &super::FieldRow| labels.iter().map(|label| row.outcomes.get(label).copied().unwrap_or(0)).collect();
     let rows = metrics.fields.iter().map(|row| (row.name.clone(), counts(row))).collect();
     (labels, rows)
 }

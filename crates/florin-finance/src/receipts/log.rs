@@ -32,10 +32,10 @@ impl<'a> RunLog<'a> {
 
     /// A log that cannot be written must not end a training; it is said once.
     fn write(&mut self, line: &Value) {
-        if let Err(error) = writeln!(self.file, "{line}") {
-            if !std::mem::replace(&mut self.failed, true) {
-                self.observer.note(&format!("{}: {error}; the log is incomplete", self.path.display()));
-            }
+        if let Err(error) = writeln!(self.file, "{line}")
+            && !std::mem::replace(&mut self.failed, true)
+        {
+            self.observer.note(&format!("{}: {error}; the log is incomplete", self.path.display()));
         }
     }
 }

@@ -111,7 +111,7 @@ fn bare_numbers(found: &GoldSpans, document: &Document, words: &[Word]) -> Vec<S
         .filter_map(|span| {
             let mut numbers = (span.first..=span.last).filter(has_digit);
             let first = numbers.next()?;
-            Some(Span { first, last: numbers.last().unwrap_or(first) })
+            Some(Span { first, last: numbers.next_back().unwrap_or(first) })
         })
         .collect();
     bare.sort_unstable_by_key(|span| (span.first, span.last));

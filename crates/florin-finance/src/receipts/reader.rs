@@ -36,6 +36,8 @@ pub(crate) struct TaskFile {
     pub(crate) task: String,
     /// Fields and what their values are, in the order of the model's head.
     pub(crate) fields: Vec<FieldSpec>,
+    /// For each field, whether the training documents keep a currency that touches an amount.
+    pub(crate) keeps_currency: Vec<bool>,
     /// From the model's probabilities to calibrated confidences.
     pub(crate) calibrator: Calibrator,
 }
@@ -72,6 +74,11 @@ impl Reader {
         let names: Vec<&str> = task.fields.iter().map(|field| field.name.as_str()).collect();
         if config.fields != names {
             let reason = format!("its fields are {:?}, those of config.json {:?}", names, config.fields);
+            return Err(FinanceError::File { path: weights.join("task.json"), reason });
+        }
+        if task.keeps_currency.len() != task.fields.len() {
+            let (found, expected) = (task.keeps_currency.len(), task.fields.len());
+            let reason = format!("keeps_currency has {found} entries for {expected} fields");
             return Err(FinanceError::File { path: weights.join("task.json"), reason });
         }
         let pieces = WordPieces::from_file(weights.join("tokenizer.json"), config.pieces_per_word)?;
@@ -192,8 +199,9 @@ impl Reader {
         let longest = self.config.longest_span;
         let fields = inputs.iter().zip(&all_words).zip(merged).map(|(((document, _), words), merged)| {
             let weights = self.modalities().into_iter().zip(merged.weights).collect();
-            let read = self.task.fields.iter().zip(&merged.fields);
-            (read.map(|(field, scores)| decode(field, scores, longest, document, words)).collect(), weights)
+            let read = self.task.fields.iter().zip(&self.task.keeps_currency).zip(&merged.fields);
+            let fields = read.map(|((field, keeps), scores)| decode(field, *keeps, scores, longest, document, words));
+            (fields.collect(), weights)
         });
         Ok(fields.collect())
     }

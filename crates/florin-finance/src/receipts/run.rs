@@ -9,12 +9,13 @@ use florin_data::labelled::{FieldSpec, LabelledDocument, LabelledSet, load_pack}
 use florin_data::split::{Together, assign_folds, check_no_leak, given_folds};
 use serde::Serialize;
 
+use super::decode::keeps_currency;
 use super::drawn::{Templates, draw_set};
 use super::figures;
 use super::log::{Logged, RunLog};
 use super::metrics::{Judgement, Metrics, calibrator, mean_f1};
 use super::reader::{Reader, TaskFile};
-use super::training::{Built, build, fit, save};
+use super::training::{Built, Lesson, build, fit, save};
 use super::{RunConfig, Split};
 use crate::FinanceError;
 use crate::evaluation::Calibrator;
@@ -80,11 +81,11 @@ pub fn run(
     }
     let calibrators = calibrators(&finished);
     for (part, calibrator) in parts.iter().filter(|part| !part.held_out.is_empty()).zip(&calibrators.of_models) {
-        write_task(&folder_of(out, part), &set.fields, calibrator)?;
+        write_task(out, part, &set, calibrator)?;
     }
     if let Some(part) = parts.iter().find(|part| part.held_out.is_empty()) {
         train_part(config, out, part, &set, &mut cache, &device, observer)?;
-        write_task(&folder_of(out, part), &set.fields, &calibrators.of_all)?;
+        write_task(out, part, &set, &calibrators.of_all)?;
     }
     let mut judgements = Vec::new();
     for (judged, calibrator) in finished.iter_mut().zip(&calibrators.of_judgements) {
@@ -222,21 +223,23 @@ fn train_part(
     let held_out: Vec<&LabelledDocument> = part.held_out.iter().map(|index| &set.documents[*index]).collect();
     let built = build(config, &set.fields, &training, device)?;
     let tokenizer = built.tokenizer.clone();
-    Reader::of(&built, task_file(&set.fields, &Calibrator::default()), device)?.encode(&held_out, cache);
+    let task = task_file(set, &part.training);
+    Reader::of(&built, task.clone(), device)?.encode(&held_out, cache);
     let mut curve_cache = cache.clone();
     // Evenly spread, because data is often sorted by company.
     let stride = held_out.len().div_ceil(CURVE_DOCUMENTS).max(1);
     let curve: Vec<&LabelledDocument> = held_out.iter().step_by(stride).copied().collect();
     let mut judge = |model: &_, config: &_| {
         let built = Built { config: Clone::clone(config), model: Clone::clone(model), tokenizer: tokenizer.clone() };
-        curve_score(&built, &set.fields, &curve, &mut curve_cache, device)
+        curve_score(&built, &task, &curve, &mut curve_cache, device)
     };
     let mut logged = RunLog::open(&folder, observer)?;
-    let file = folder.join("checkpoint.safetensors");
-    let (built, _) = fit(config, built, &set.fields, &training, Some(&file), cache, &mut judge, &mut logged, device)?;
+    let checkpoint = folder.join("checkpoint.safetensors");
+    let lesson = Lesson { run: config, fields: &set.fields, documents: &training, checkpoint, device };
+    let built = fit(&lesson, built, cache, &mut judge, &mut logged)?;
     save(&built, &folder)?;
     observer.stage(&format!("{}: reading {} documents", part.title, held_out.len()));
-    let reader = Reader::of(&built, task_file(&set.fields, &Calibrator::default()), device)?;
+    let reader = Reader::of(&built, task.clone(), device)?;
     let total = held_out.len();
     let judged = reader.read_labelled(&held_out, cache, &mut |done| observer.progress(done, total))?;
     write_json(&predictions, &judged)?;
@@ -245,13 +248,13 @@ fn train_part(
 
 fn curve_score(
     built: &Built,
-    fields: &[FieldSpec],
+    task: &TaskFile,
     documents: &[&LabelledDocument],
     cache: &mut TextCache,
     device: &Device,
 ) -> Result<f64, FinanceError> {
-    let reader = Reader::of(built, task_file(fields, &Calibrator::default()), device)?;
-    mean_f1(fields, &reader.read_labelled(documents, cache, &mut |_| {})?)
+    let reader = Reader::of(built, task.clone(), device)?;
+    mean_f1(&task.fields, &reader.read_labelled(documents, cache, &mut |_| {})?)
 }
 
 /// Calibrators that have never seen the judgements they are applied to.
@@ -280,12 +283,21 @@ fn calibrators(parts: &[Vec<Judgement>]) -> Calibrators {
     Calibrators { of_judgements: of_models.iter().map(|one| vec![one.clone()]).collect(), of_models, of_all }
 }
 
-fn task_file(fields: &[FieldSpec], calibrator: &Calibrator) -> TaskFile {
-    TaskFile { task: "receipts".into(), fields: fields.to_vec(), calibrator: calibrator.clone() }
+/// What the weights do not say, as far as the training documents tell it.
+fn task_file(set: &LabelledSet, training: &[usize]) -> TaskFile {
+    let documents: Vec<&LabelledDocument> = training.iter().map(|index| &set.documents[*index]).collect();
+    let keeps = |(index, field): (usize, &FieldSpec)| keeps_currency(index, field.kind, &documents);
+    TaskFile {
+        task: "receipts".into(),
+        fields: set.fields.clone(),
+        keeps_currency: set.fields.iter().enumerate().map(keeps).collect(),
+        calibrator: Calibrator::default(),
+    }
 }
 
-fn write_task(folder: &Path, fields: &[FieldSpec], calibrator: &Calibrator) -> Result<(), FinanceError> {
-    write_json(&folder.join("task.json"), &task_file(fields, calibrator))
+fn write_task(out: &Path, part: &Part, set: &LabelledSet, calibrator: &Calibrator) -> Result<(), FinanceError> {
+    let task = TaskFile { calibrator: calibrator.clone(), ..task_file(set, &part.training) };
+    write_json(&folder_of(out, part).join("task.json"), &task)
 }
 
 fn read_predictions(path: &Path) -> Option<Vec<Judgement>> {

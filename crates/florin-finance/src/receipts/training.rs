@@ -1,6 +1,6 @@
 //! Training one model on some documents.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::prelude::*;
@@ -14,7 +14,8 @@ use florin_models::{bert, checkpoint, hub};
 use florin_nn::Modality;
 use florin_nn::parameters::freeze;
 use florin_train::{
-    AdamWSettings, Batches, Evaluation, Loss, Objective, ParameterGroup, StepReport, TrainConfig, TrainError, train,
+    AdamWSettings, Batches, Evaluation, Loss, Objective, ParameterGroup, Session, StepReport, TrainConfig, TrainError,
+    train,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -117,32 +118,40 @@ fn small(fields: Vec<String>, vocabulary: usize) -> DocumentConfig {
     config
 }
 
-/// Trains on documents; `judge` scores a model for the learning curve.
+/// What a model is trained on, and how.
+pub(crate) struct Lesson<'a> {
+    pub(crate) run: &'a RunConfig,
+    pub(crate) fields: &'a [FieldSpec],
+    pub(crate) documents: &'a [&'a LabelledDocument],
+    /// Where the training is saved and continued from.
+    pub(crate) checkpoint: PathBuf,
+    pub(crate) device: &'a Device,
+}
+
+/// Scores a model for the learning curve.
+pub(crate) type Judge<'a> = &'a mut dyn FnMut(&DocumentModel, &DocumentConfig) -> Result<f64, FinanceError>;
+
+/// Trains a model.
 pub(crate) fn fit(
-    run: &RunConfig,
+    lesson: &Lesson<'_>,
     built: Built,
-    fields: &[FieldSpec],
-    documents: &[&LabelledDocument],
-    checkpoint_file: Option<&Path>,
     cache: &mut TextCache,
-    judge: &mut dyn FnMut(&DocumentModel, &DocumentConfig) -> Result<f64, FinanceError>,
+    judge: Judge<'_>,
     observer: &mut dyn RunObserver,
-    device: &Device,
-) -> Result<(Built, usize), FinanceError> {
+) -> Result<Built, FinanceError> {
     let Built { config, model, tokenizer } = built;
     let pieces = WordPieces::from_json("tokenizer.json", &tokenizer, config.pieces_per_word)?;
-    let extractor = FeatureExtractor::new(&config, pieces);
-    let source = Source::new(run, &config, fields, documents, extractor, cache, &model, device)?;
-    let settings = settings(run, source.steps_per_epoch);
-    let mut objective = SpanObjective { config: config.clone(), fields: fields.to_vec() };
+    let source = Source::new(lesson, &config, FeatureExtractor::new(&config, pieces), cache, &model)?;
+    let settings = settings(lesson.run, source.steps_per_epoch);
+    let mut objective = SpanObjective { config: config.clone(), fields: lesson.fields.to_vec() };
     let mut evaluate = |model: &DocumentModel, step: usize| {
         let score = judge(model, &config).map_err(|error| TrainError::Data(Box::new(error)))?;
         Ok(Evaluation { step, score, parts: vec![] })
     };
-    let mut watching = Watching { observer };
-    let file = checkpoint_file.map(Path::to_path_buf);
-    let trained = train(&mut objective, model, &source, &settings, file, &mut evaluate, &mut watching, device)?;
-    Ok((Built { config, model: trained.model, tokenizer }, trained.steps))
+    let checkpoint = Some(lesson.checkpoint.clone());
+    let session = Session { config: &settings, checkpoint, device: lesson.device };
+    let trained = train(&session, &mut objective, model, &source, &mut evaluate, &mut Watching { observer })?;
+    Ok(Built { config, model: trained.model, tokenizer })
 }
 
 /// Writes a trained model's weights, configuration and tokenizer.
@@ -236,10 +245,8 @@ impl Objective for SpanObjective {
 
 /// The training documents as batches.
 struct Source<'a> {
-    run: &'a RunConfig,
+    lesson: &'a Lesson<'a>,
     config: &'a DocumentConfig,
-    fields: &'a [FieldSpec],
-    documents: &'a [&'a LabelledDocument],
     canvases: Vec<Option<Canvas>>,
     plain: Vec<Arc<Example>>,
     donors: Donors,
@@ -247,20 +254,17 @@ struct Source<'a> {
     lengths: Vec<usize>,
     extractor: FeatureExtractor,
     steps_per_epoch: usize,
-    device: &'a Device,
 }
 
 impl<'a> Source<'a> {
     fn new(
-        run: &'a RunConfig,
+        lesson: &'a Lesson<'a>,
         config: &'a DocumentConfig,
-        fields: &'a [FieldSpec],
-        documents: &'a [&'a LabelledDocument],
         extractor: FeatureExtractor,
         cache: &'a mut TextCache,
         model: &DocumentModel,
-        device: &'a Device,
     ) -> Result<Self, FinanceError> {
+        let Lesson { run, fields, documents, device, .. } = *lesson;
         if documents.is_empty() {
             return Err(FinanceError::Settings("there are no documents to train on".into()));
         }
@@ -281,39 +285,27 @@ impl<'a> Source<'a> {
         let donors = Donors::of(documents, fields);
         let lengths: Vec<usize> = plain.iter().map(|example| example.features.pieces.len()).collect();
         let steps_per_epoch = epoch_batches(&lengths, BatchSize::Documents(run.batch), run.seed, 0).len();
-        Ok(Self {
-            run,
-            config,
-            fields,
-            documents,
-            canvases,
-            plain,
-            donors,
-            cache,
-            lengths,
-            extractor,
-            steps_per_epoch,
-            device,
-        })
+        Ok(Self { lesson, config, canvases, plain, donors, cache, lengths, extractor, steps_per_epoch })
     }
 
     fn members(&self, number: usize) -> Vec<usize> {
         let epoch = (number / self.steps_per_epoch) as u64;
-        let size = BatchSize::Documents(self.run.batch);
-        epoch_batches(&self.lengths, size, self.run.seed, epoch).swap_remove(number % self.steps_per_epoch)
+        let size = BatchSize::Documents(self.lesson.run.batch);
+        epoch_batches(&self.lengths, size, self.lesson.run.seed, epoch).swap_remove(number % self.steps_per_epoch)
     }
 
     /// A training document as this step sees it: a function of the step and the document alone.
     fn view(&self, number: usize, index: usize) -> Arc<Example> {
-        let mut random = ChaCha8Rng::seed_from_u64(self.run.seed);
+        let mut random = ChaCha8Rng::seed_from_u64(self.lesson.run.seed);
         random.set_stream(((number as u64) << 24) | index as u64);
-        if self.run.augment == 0.0 {
+        if self.lesson.run.augment == 0.0 {
             return self.plain[index].clone();
         }
-        let original = self.documents[index];
-        let (document, values) = augment(original, self.fields, &self.donors, self.run.augment, &mut random);
+        let original = self.lesson.documents[index];
+        let (document, values) =
+            augment(original, self.lesson.fields, &self.donors, self.lesson.run.augment, &mut random);
         let canvas = self.canvases[index].as_ref();
-        Arc::new(example(&document, &values, self.fields, canvas, &self.extractor, self.config))
+        Arc::new(example(&document, &values, self.lesson.fields, canvas, &self.extractor, self.config))
     }
 }
 
@@ -323,7 +315,7 @@ impl Batches for Source<'_> {
     fn batch(&self, number: usize) -> Result<LabelledBatch, TrainError> {
         let examples: Vec<Arc<Example>> =
             self.members(number).into_iter().map(|index| self.view(number, index)).collect();
-        Ok(labelled(&examples, self.config, special_ids(&self.extractor), self.cache, self.device))
+        Ok(labelled(&examples, self.config, special_ids(&self.extractor), self.cache, self.lesson.device))
     }
 
     fn samples(&self, number: usize) -> usize {

@@ -21,24 +21,43 @@ struct Plane {
 impl Plane {
     fn at(&self, x: f64, y: f64) -> (f64, f64) {
         let share = |value: f64, (low, high): (f64, f64)| (value - low) / (high - low).max(1e-12);
-        (
-            LEFT + share(x, self.x) * (WIDTH - LEFT - RIGHT),
-            HEIGHT - BOTTOM - share(y, self.y) * (HEIGHT - TOP - BOTTOM),
-        )
+        (LEFT + share(x, self.x) * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - share(y, self.y) * (HEIGHT - TOP - BOTTOM))
     }
 
     /// Axes with five labels each, and their names.
     fn axes(&self, svg: &mut String, name_x: &str, name_y: &str, label: impl Fn(f64) -> String) {
         for step in 0..=4 {
             let share = f64::from(step) / 4.0;
-            let (x_value, y_value) = (self.x.0 + share * (self.x.1 - self.x.0), self.y.0 + share * (self.y.1 - self.y.0));
+            let (x_value, y_value) =
+                (self.x.0 + share * (self.x.1 - self.x.0), self.y.0 + share * (self.y.1 - self.y.0));
             let (x, _) = self.at(x_value, self.y.0);
             let (_, y) = self.at(self.x.0, y_value);
-            let _ = write!(svg, "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>", WIDTH - RIGHT);
-            let _ = write!(svg, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>", LEFT - 6.0, y + 4.0, number(y_value));
-            let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>", HEIGHT - BOTTOM + 16.0, label(x_value));
+            let _ = write!(
+                svg,
+                "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>",
+                WIDTH - RIGHT
+            );
+            let _ = write!(
+                svg,
+                "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                LEFT - 6.0,
+                y + 4.0,
+                number(y_value)
+            );
+            let _ = write!(
+                svg,
+                "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+                HEIGHT - BOTTOM + 16.0,
+                label(x_value)
+            );
         }
-        let _ = write!(svg, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>", WIDTH - RIGHT, HEIGHT - 4.0, escape(name_x));
+        let _ = write!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+            WIDTH - RIGHT,
+            HEIGHT - 4.0,
+            escape(name_x)
+        );
         let _ = write!(svg, "<text x=\"{LEFT}\" y=\"{:.1}\">{}</text>", TOP - 2.0, escape(name_y));
     }
 
@@ -139,11 +158,33 @@ pub(super) fn scores(rows: &[ScoreRow]) -> String {
         let top = 10.0 + room * index as f64;
         let thick = (room * 0.34).min(18.0);
         let middle = top + thick / 2.0;
-        let _ = write!(svg, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>", start - 8.0, middle + 4.0, escape(&row.name));
-        let _ = write!(svg, "<rect class=\"bar\" x=\"{start}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{thick:.1}\" rx=\"2\"/>", full * share(row.f1.value));
-        let _ = write!(svg, "<rect class=\"base\" x=\"{start}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" rx=\"2\"/>", top + thick + 2.0, full * share(row.baseline), thick * 0.5);
-        let _ = write!(svg, "<line class=\"whisker\" x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{middle:.1}\" y2=\"{middle:.1}\"/>", start + full * share(row.f1.low), start + full * share(row.f1.high));
-        let _ = write!(svg, "<text x=\"{:.1}\" y=\"{:.1}\">{:.3}</text>", start + full + 8.0, middle + 4.0, row.f1.value);
+        let _ = write!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+            start - 8.0,
+            middle + 4.0,
+            escape(&row.name)
+        );
+        let _ = write!(
+            svg,
+            "<rect class=\"bar\" x=\"{start}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{thick:.1}\" rx=\"2\"/>",
+            full * share(row.f1.value)
+        );
+        let _ = write!(
+            svg,
+            "<rect class=\"base\" x=\"{start}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" rx=\"2\"/>",
+            top + thick + 2.0,
+            full * share(row.baseline),
+            thick * 0.5
+        );
+        let _ = write!(
+            svg,
+            "<line class=\"whisker\" x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{middle:.1}\" y2=\"{middle:.1}\"/>",
+            start + full * share(row.f1.low),
+            start + full * share(row.f1.high)
+        );
+        let _ =
+            write!(svg, "<text x=\"{:.1}\" y=\"{:.1}\">{:.3}</text>", start + full + 8.0, middle + 4.0, row.f1.value);
     }
     close(svg)
 }
@@ -154,8 +195,13 @@ pub(super) fn weights(weights: &[(String, f64)]) -> String {
     for (index, (name, weight)) in weights.iter().enumerate() {
         let top = 30.0 + 44.0 * index as f64;
         let _ = write!(svg, "<text x=\"92\" y=\"{:.1}\" text-anchor=\"end\">{}</text>", top + 15.0, escape(name));
-        let _ = write!(svg, "<rect class=\"bar\" x=\"100\" y=\"{top:.1}\" width=\"{:.1}\" height=\"22\" rx=\"2\"/>", 270.0 * share(*weight));
-        let _ = write!(svg, "<text x=\"{:.1}\" y=\"{:.1}\">{weight:.2}</text>", 106.0 + 270.0 * share(*weight), top + 15.0);
+        let _ = write!(
+            svg,
+            "<rect class=\"bar\" x=\"100\" y=\"{top:.1}\" width=\"{:.1}\" height=\"22\" rx=\"2\"/>",
+            270.0 * share(*weight)
+        );
+        let _ =
+            write!(svg, "<text x=\"{:.1}\" y=\"{:.1}\">{weight:.2}</text>", 106.0 + 270.0 * share(*weight), top + 15.0);
     }
     close(svg)
 }

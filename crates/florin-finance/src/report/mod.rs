@@ -121,7 +121,12 @@ impl Report {
             let _ = write!(
                 page,
                 "<tr{class}><th scope=\"row\">{}</th><td class=\"n\">{:.3}</td><td class=\"n\">{:.3}–{:.3}</td><td class=\"n\">{:.3}</td><td class=\"n\">{:.3}</td></tr>",
-                escape(&row.name), row.f1.value, row.f1.low, row.f1.high, row.exact, row.baseline
+                escape(&row.name),
+                row.f1.value,
+                row.f1.low,
+                row.f1.high,
+                row.exact,
+                row.baseline
             );
         }
         page.push_str("</tbody></table></div>");
@@ -146,7 +151,9 @@ impl Report {
     }
 
     fn write_outcomes(&self, page: &mut String) {
-        page.push_str("<h2>What became of every field</h2><div class=\"scroll\"><table><thead><tr><th scope=\"col\">Field</th>");
+        page.push_str(
+            "<h2>What became of every field</h2><div class=\"scroll\"><table><thead><tr><th scope=\"col\">Field</th>",
+        );
         for column in &self.outcomes.0 {
             let _ = write!(page, "<th scope=\"col\" class=\"n\">{}</th>", escape(column));
         }
@@ -168,7 +175,8 @@ impl Report {
             if let Some(picture) = &example.picture {
                 let data = base64::engine::general_purpose::STANDARD.encode(picture);
                 let name = escape(&example.id);
-                let _ = write!(page, "<img alt=\"{name} with its fields boxed\" src=\"data:image/jpeg;base64,{data}\">");
+                let _ =
+                    write!(page, "<img alt=\"{name} with its fields boxed\" src=\"data:image/jpeg;base64,{data}\">");
             }
             let _ = write!(page, "<figcaption>{}</figcaption>", escape(&example.id));
             page.push_str("<table><thead><tr><th scope=\"col\">Field</th><th scope=\"col\">Read</th><th scope=\"col\">Right</th><th scope=\"col\" class=\"n\">Sure</th></tr></thead><tbody>");
@@ -177,7 +185,12 @@ impl Report {
                 let _ = write!(
                     page,
                     "<tr><th scope=\"row\"><span class=\"swatch\" style=\"background:{}\"></span>{}</th><td class=\"{}\">{}</td><td>{}</td><td class=\"n\">{:.2}</td></tr>",
-                    escape(&row.colour), escape(&row.field), if row.correct { "right" } else { "wrong" }, value(&row.predicted), value(&row.gold), row.confidence
+                    escape(&row.colour),
+                    escape(&row.field),
+                    if row.correct { "right" } else { "wrong" },
+                    value(&row.predicted),
+                    value(&row.gold),
+                    row.confidence
                 );
             }
             page.push_str("</tbody></table></figure>");

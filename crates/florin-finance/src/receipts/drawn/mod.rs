@@ -9,6 +9,7 @@
 
 mod blocks;
 mod company;
+mod composed;
 mod draft;
 mod font;
 mod invoices;
