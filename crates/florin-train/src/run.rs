@@ -26,7 +26,7 @@ pub struct TrainConfig {
     pub accumulate: usize,
     /// Decay of the weight average; none evaluates the last weights.
     pub average: Option<f64>,
-    /// Steps between evaluations; zero evaluates only at the end.
+    /// Steps between evaluations, the last step included; zero never evaluates.
     pub evaluate_every: usize,
     /// Whether the weights of the best evaluation are kept rather than the last.
     pub keep_best: bool,
@@ -149,7 +149,7 @@ pub fn train<O: Objective>(
     while state.progress.steps < config.steps && !state.progress.stopped {
         state = step(objective, state, batches, &schedule, observer, device)?;
         let done = state.progress.steps;
-        if is_due(done, config.evaluate_every, config.steps) {
+        if config.evaluate_every > 0 && is_due(done, config.evaluate_every, config.steps) {
             assess(&mut state, evaluate, observer)?;
         }
         if let Some(path) = checkpoint.as_ref().filter(|_| is_due(done, config.checkpoint_every, config.steps)) {

@@ -235,7 +235,8 @@ fn train_part(
     };
     let mut logged = RunLog::open(&folder, observer)?;
     let checkpoint = folder.join("checkpoint.safetensors");
-    let lesson = Lesson { run: config, fields: &set.fields, documents: &training, checkpoint, device };
+    let evaluations = if curve.is_empty() { 0 } else { config.evaluations };
+    let lesson = Lesson { run: config, fields: &set.fields, documents: &training, evaluations, checkpoint, device };
     let built = fit(&lesson, built, cache, &mut judge, &mut logged)?;
     save(&built, &folder)?;
     observer.stage(&format!("{}: reading {} documents", part.title, held_out.len()));

@@ -123,6 +123,8 @@ pub(crate) struct Lesson<'a> {
     pub(crate) run: &'a RunConfig,
     pub(crate) fields: &'a [FieldSpec],
     pub(crate) documents: &'a [&'a LabelledDocument],
+    /// Evaluations during training.
+    pub(crate) evaluations: usize,
     /// Where the training is saved and continued from.
     pub(crate) checkpoint: PathBuf,
     pub(crate) device: &'a Device,
@@ -142,7 +144,7 @@ pub(crate) fn fit(
     let Built { config, model, tokenizer } = built;
     let pieces = WordPieces::from_json("tokenizer.json", &tokenizer, config.pieces_per_word)?;
     let source = Source::new(lesson, &config, FeatureExtractor::new(&config, pieces), cache, &model)?;
-    let settings = settings(lesson.run, source.steps_per_epoch);
+    let settings = settings(lesson, source.steps_per_epoch);
     let mut objective = SpanObjective { config: config.clone(), fields: lesson.fields.to_vec() };
     let mut evaluate = |model: &DocumentModel, step: usize| {
         let score = judge(model, &config).map_err(|error| TrainError::Data(Box::new(error)))?;
@@ -167,7 +169,8 @@ pub(crate) fn save(built: &Built, folder: &Path) -> Result<(), FinanceError> {
     Ok(())
 }
 
-fn settings(run: &RunConfig, steps_per_epoch: usize) -> TrainConfig {
+fn settings(lesson: &Lesson<'_>, steps_per_epoch: usize) -> TrainConfig {
+    let run = lesson.run;
     let steps = run.epochs * steps_per_epoch;
     let group = |prefix: &str, learning_rate| ParameterGroup {
         prefix: prefix.to_owned(),
@@ -181,7 +184,7 @@ fn settings(run: &RunConfig, steps_per_epoch: usize) -> TrainConfig {
         clip: run.clip,
         accumulate: 1,
         average: (run.average > 0.0).then_some(run.average),
-        evaluate_every: if run.evaluations == 0 { 0 } else { steps.div_ceil(run.evaluations) },
+        evaluate_every: steps.checked_div(lesson.evaluations).unwrap_or(0),
         // The held-out documents only draw the curve: choosing weights by them would flatter the score.
         keep_best: false,
         patience: None,

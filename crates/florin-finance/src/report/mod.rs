@@ -1,10 +1,11 @@
-//! A run's report: one HTML file that needs nothing beside it, so that it can be mailed, archived and opened in ten years.
+//! A run's report: one HTML file that needs nothing beside it, so that it can be mailed, archived and opened in
+//! ten years.
 
 mod charts;
+mod plane;
+mod sections;
 
 use std::fmt::Write;
-
-use base64::Engine;
 
 use crate::evaluation::{Calibration, Interval};
 
@@ -90,122 +91,48 @@ pub struct Report {
 impl Report {
     /// The whole file.
     pub fn html(&self) -> String {
-        let mut page = String::new();
         let title = escape(&self.title);
-        page.push_str("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
+        let mut page = String::from("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
         page.push_str("<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">");
+        page.push_str("<meta name=\"color-scheme\" content=\"light dark\">");
         let _ = write!(page, "<title>{title}</title><style>{}</style></head><body><main>", include_str!("style.css"));
-        let _ = write!(page, "<h1>{title}</h1><p class=\"lead\">{}</p>", escape(&self.lead));
-        page.push_str("<dl class=\"facts\">");
-        for (name, value) in &self.facts {
-            let _ = write!(page, "<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(value));
-        }
-        page.push_str("</dl>");
+        let _ = write!(page, "<header><h1>{title}</h1><p class=\"lead\">{}</p></header>", escape(&self.lead));
+        self.write_headline(&mut page);
         self.write_scores(&mut page);
-        self.write_charts(&mut page);
+        self.write_confidence(&mut page);
         self.write_outcomes(&mut page);
+        self.write_training(&mut page);
+        self.write_facts(&mut page);
         self.write_gallery(&mut page);
         page.push_str("</main></body></html>\n");
         page
     }
-
-    fn write_scores(&self, page: &mut String) {
-        let _ = write!(
-            page,
-            "<h2>Scores</h2><p>Normalised F1 by field with 95% intervals from a bootstrap over documents, beside {}.</p>",
-            escape(&self.baseline)
-        );
-        page.push_str("<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Field</th><th scope=\"col\" class=\"n\">F1</th><th scope=\"col\" class=\"n\">95% interval</th><th scope=\"col\" class=\"n\">To the letter</th><th scope=\"col\" class=\"n\">Baseline F1</th></tr></thead><tbody>");
-        let rows = self.scores.iter().map(|row| ("", row)).chain([(" class=\"mean\"", &self.mean)]);
-        for (class, row) in rows {
-            let _ = write!(
-                page,
-                "<tr{class}><th scope=\"row\">{}</th><td class=\"n\">{:.3}</td><td class=\"n\">{:.3}–{:.3}</td><td class=\"n\">{:.3}</td><td class=\"n\">{:.3}</td></tr>",
-                escape(&row.name),
-                row.f1.value,
-                row.f1.low,
-                row.f1.high,
-                row.exact,
-                row.baseline
-            );
-        }
-        page.push_str("</tbody></table></div>");
-    }
-
-    fn write_charts(&self, page: &mut String) {
-        page.push_str("<h2>Pictures of the run</h2><div class=\"charts\">");
-        let all: Vec<ScoreRow> = self.scores.iter().chain([&self.mean]).cloned().collect();
-        figure(page, &charts::scores(&all), "F1 with its interval; the grey bar is the baseline.");
-        for curve in &self.curves {
-            let caption = format!("{}: training loss (line) and F1 on held-out documents (dots) by step.", curve.name);
-            figure(page, &charts::learning(curve), &caption);
-        }
-        let caption = format!(
-            "Of the readings with a given confidence, how many are right. Expected calibration error {:.3} over {} readings.",
-            self.calibration.ece, self.calibration.count
-        );
-        figure(page, &charts::reliability(&self.calibration), &caption);
-        figure(page, &charts::risk(&self.calibration), "Share of wrong readings among the most confident ones.");
-        figure(page, &charts::weights(&self.weights), "How much the fused words leaned on each modality.");
-        page.push_str("</div>");
-    }
-
-    fn write_outcomes(&self, page: &mut String) {
-        page.push_str(
-            "<h2>What became of every field</h2><div class=\"scroll\"><table><thead><tr><th scope=\"col\">Field</th>",
-        );
-        for column in &self.outcomes.0 {
-            let _ = write!(page, "<th scope=\"col\" class=\"n\">{}</th>", escape(column));
-        }
-        page.push_str("</tr></thead><tbody>");
-        for (field, counts) in &self.outcomes.1 {
-            let _ = write!(page, "<tr><th scope=\"row\">{}</th>", escape(field));
-            for count in counts {
-                let _ = write!(page, "<td class=\"n\">{count}</td>");
-            }
-            page.push_str("</tr>");
-        }
-        page.push_str("</tbody></table></div>");
-    }
-
-    fn write_gallery(&self, page: &mut String) {
-        page.push_str("<h2>Gallery</h2><p>Solid boxes are what was read, dashed ones where the right value stands. Mistakes come first.</p><div class=\"gallery\">");
-        for example in &self.gallery {
-            page.push_str("<figure>");
-            if let Some(picture) = &example.picture {
-                let data = base64::engine::general_purpose::STANDARD.encode(picture);
-                let name = escape(&example.id);
-                let _ =
-                    write!(page, "<img alt=\"{name} with its fields boxed\" src=\"data:image/jpeg;base64,{data}\">");
-            }
-            let _ = write!(page, "<figcaption>{}</figcaption>", escape(&example.id));
-            page.push_str("<table><thead><tr><th scope=\"col\">Field</th><th scope=\"col\">Read</th><th scope=\"col\">Right</th><th scope=\"col\" class=\"n\">Sure</th></tr></thead><tbody>");
-            for row in &example.rows {
-                let value = |value: &Option<String>| value.as_deref().map_or_else(|| "—".to_owned(), escape);
-                let _ = write!(
-                    page,
-                    "<tr><th scope=\"row\"><span class=\"swatch\" style=\"background:{}\"></span>{}</th><td class=\"{}\">{}</td><td>{}</td><td class=\"n\">{:.2}</td></tr>",
-                    escape(&row.colour),
-                    escape(&row.field),
-                    if row.correct { "right" } else { "wrong" },
-                    value(&row.predicted),
-                    value(&row.gold),
-                    row.confidence
-                );
-            }
-            page.push_str("</tbody></table></figure>");
-        }
-        page.push_str("</div>");
-    }
 }
 
-fn figure(page: &mut String, svg: &str, caption: &str) {
-    let _ = write!(page, "<figure>{svg}<figcaption>{}</figcaption></figure>", escape(caption));
-}
-
-/// Text as it may stand in HTML.
+/// Text as it may stand in HTML, in attributes too.
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            _ => safe.push(letter),
+        }
+    }
+    safe
+}
+
+/// A score with three decimals; a dash where there is none.
+fn fraction(value: f64) -> String {
+    if value.is_finite() { format!("{value:.3}") } else { "–".to_owned() }
+}
+
+/// A share as a percentage with one decimal; a dash where there is none.
+fn percentage(value: f64) -> String {
+    if value.is_finite() { format!("{:.1}%", value * 100.0) } else { "–".to_owned() }
 }
 
 #[cfg(test)]
@@ -242,5 +169,35 @@ mod tests {
         assert!(!html.contains("http://") && !html.contains("https://") && !html.contains("<script"));
         assert!(html.matches("src=\"").count() == html.matches("src=\"data:").count());
         assert!(!html.contains("NaN"), "what is not a number must not reach a chart");
+    }
+
+    #[test]
+    fn markup_in_readings_stays_text() {
+        let mut report = report();
+        let nasty = "\"><img src=x onerror='y'>";
+        report.gallery[0].rows.push(ExampleRow {
+            field: nasty.into(),
+            colour: "red\" onclick=\"z".into(),
+            predicted: Some(nasty.into()),
+            gold: Some(nasty.into()),
+            confidence: f64::NAN,
+            correct: false,
+        });
+        report.facts.push((nasty.into(), nasty.into()));
+        report.outcomes.0.push(nasty.into());
+        report.weights.push((nasty.into(), 0.5));
+        let html = report.html();
+        assert!(!html.contains("<img src=x") && !html.contains("onerror='") && !html.contains("\" onclick=\""));
+        assert_eq!(html.matches("<img").count(), 1, "the one picture is the gallery's");
+    }
+
+    #[test]
+    fn an_empty_report_leaves_out_what_it_does_not_have() {
+        let mut empty = report();
+        (empty.curves, empty.weights, empty.gallery) = (vec![], vec![], vec![]);
+        (empty.outcomes, empty.facts) = ((vec![], vec![]), vec![]);
+        let html = empty.html();
+        assert!(html.contains("Scores") && !html.contains("Training") && !html.contains("Gallery"));
+        assert!(html.ends_with("</main></body></html>\n"));
     }
 }

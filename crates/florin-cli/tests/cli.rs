@@ -1,0 +1,392 @@
+//! The binary as users and their accidents treat it: what it promises, what it leaves behind, and what it says of bad input.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use florin_data::labelled::{LabelledSet, save_pack};
+use florin_finance::receipts::drawn::{Templates, draw_set};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const TINY: &str =
+    "drawn_training = 12\ndrawn_held_out = 4\nepochs = 2\nbatch = 4\nevaluations = 1\ncheckpoint_every = 1\n";
+
+fn florin(arguments: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_florin")).args(arguments).output().expect("the binary starts");
+    assert!(!text(&output.stderr).contains("panicked"), "florin {arguments:?} panicked: {}", text(&output.stderr));
+    output
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("test paths are UTF-8")
+}
+
+/// A call that must work, and its JSON.
+fn json_of(arguments: &[&str]) -> Value {
+    let output = florin(arguments);
+    assert!(output.status.success(), "florin {arguments:?}: {}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("stdout is one JSON document")
+}
+
+/// A call that must fail with exit code 1, and what it says.
+fn refusal(arguments: &[&str]) -> String {
+    let output = florin(arguments);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "florin {arguments:?} should fail with 1: {said}");
+    assert!(said.contains("error: "), "florin {arguments:?} must say what is wrong: {said}");
+    said
+}
+
+struct World {
+    folder: TempDir,
+}
+
+impl World {
+    /// One tiny trained run, shared by the tests of a process.
+    fn get() -> &'static World {
+        static WORLD: OnceLock<World> = OnceLock::new();
+        WORLD.get_or_init(|| {
+            let world = World { folder: tempfile::tempdir().expect("a temporary folder") };
+            fs::write(world.at("tiny.toml"), TINY).expect("a small file");
+            let run = json_of(&[
+                "run",
+                "receipts",
+                "--config",
+                &world.name("tiny.toml"),
+                "--out",
+                &world.name("run"),
+                "--json",
+            ]);
+            assert_eq!(run["metrics"]["documents"], 4);
+            save_pack(world.at("pack"), &drawn(3)).expect("drawn receipts can be saved");
+            world
+        })
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn name(&self, name: &str) -> String {
+        path(&self.at(name)).to_owned()
+    }
+}
+
+fn drawn(count: usize) -> LabelledSet {
+    draw_set(count, 5, Templates::HeldOut)
+}
+
+/// A drawn receipt as a picture with OCR lines beside it.
+fn receipt(folder: &Path) -> (PathBuf, PathBuf) {
+    let document = &drawn(1).documents[0];
+    let picture = folder.join("receipt.png");
+    document.picture.load().expect("drawn").expect("drawn").save(&picture).expect("a picture can be saved");
+    let lines: Vec<Value> = document
+        .document
+        .lines
+        .iter()
+        .map(|l| json!({"text": l.text, "box": [l.bounds.left, l.bounds.top, l.bounds.right, l.bounds.bottom]}))
+        .collect();
+    let lines = json!({"width": document.document.width, "height": document.document.height, "lines": lines});
+    let ocr = folder.join("lines.json");
+    fs::write(&ocr, lines.to_string()).expect("a small file");
+    (picture, ocr)
+}
+
+#[test]
+fn help_shows_examples_and_wrong_usage_is_two() {
+    for command in
+        [&["--help"][..], &["run", "--help"], &["predict", "--help"], &["evaluate", "--help"], &["pull", "--help"]]
+    {
+        let output = florin(command);
+        assert!(output.status.success() && text(&output.stdout).contains("EXAMPLES"), "{command:?}");
+    }
+    assert_eq!(florin(&["read"]).status.code(), Some(2));
+    assert_eq!(florin(&["predict", "receipts", "a.png", "--weights", "x", "--abstain", "2"]).status.code(), Some(2));
+    assert!(json_of(&["devices", "--json"]).as_array().is_some_and(|list| list[0]["name"] == "cpu"));
+    assert!(json_of(&["tasks", "--json"]).as_array().is_some_and(|list| list[0]["name"] == "receipts"));
+}
+
+#[test]
+fn a_run_leaves_everything_and_reads_pictures_and_folders() {
+    let world = World::get();
+    for file in [
+        "config.toml",
+        "model.safetensors",
+        "config.json",
+        "tokenizer.json",
+        "task.json",
+        "metrics.json",
+        "report.html",
+        "log.jsonl",
+        "predictions.json",
+        "checkpoint.safetensors",
+    ] {
+        assert!(world.at("run").join(file).exists(), "{file} is missing");
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (picture, ocr) = receipt(folder.path());
+    let drawing = folder.path().join("drawing.png");
+    let read = json_of(&[
+        "predict",
+        "receipts",
+        path(&picture),
+        "--weights",
+        &world.name("run"),
+        "--ocr",
+        path(&ocr),
+        "--draw",
+        path(&drawing),
+        "--json",
+    ]);
+    assert_eq!(read["fields"].as_array().map(Vec::len), Some(4));
+    for field in read["fields"].as_array().expect("fields") {
+        assert!(field["confidence"].as_f64().is_some_and(|p| (0.0..=1.0).contains(&p)), "{field}");
+    }
+    assert!(image::open(&drawing).is_ok_and(|drawn| drawn.height() > 100));
+
+    // A folder: good, bad, and read again only where that is needed.
+    fs::rename(&ocr, folder.path().join("receipt.json")).expect("renamed");
+    fs::remove_file(&drawing).expect("removed");
+    fs::write(folder.path().join("broken.jpg"), b"no picture").expect("a small file");
+    fs::write(folder.path().join("broken.json"), "{\"width\":1,\"height\":1,\"lines\":[]}").expect("a small file");
+    let table = folder.path().join("out.csv");
+    let call = ["predict", "receipts", path(folder.path()), "--weights", &world.name("run"), "--csv", path(&table)];
+    assert!(refusal(&call).contains("1 of 2"), "one bad file fails the call but not the other file");
+    let rows = fs::read_to_string(&table).expect("the table is there");
+    assert!(rows.contains("\nreceipt.png,") && rows.contains("\nbroken.jpg,"), "{rows}");
+    let again = florin(&call);
+    assert!(again.status.success(), "nothing is left to do: {}", text(&again.stderr));
+    assert_eq!(fs::read_to_string(&table).expect("still there"), rows);
+
+    let metrics =
+        json_of(&["evaluate", "receipts", "--weights", &world.name("run"), "--data", &world.name("pack"), "--json"]);
+    assert_eq!(metrics["documents"], 3);
+}
+
+#[test]
+fn a_run_that_stands_there_is_not_overwritten() {
+    let world = World::get();
+    let said = refusal(&["run", "receipts", "--config", &world.name("tiny.toml"), "--out", &world.name("run")]);
+    assert!(said.contains("--resume"), "{said}");
+}
+
+#[test]
+fn a_killed_run_goes_on_to_the_same_end() {
+    let world = World::get();
+    let run = world.at("killed");
+    let call = ["run", "receipts", "--config", &world.name("tiny.toml"), "--out", path(&run)];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_florin"))
+        .args(call)
+        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let began = Instant::now();
+    while !run.join("checkpoint.safetensors").exists() && began.elapsed() < Duration::from_secs(120) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().expect("kill -9");
+    child.wait().expect("it is gone");
+    let resumed = florin(&[&call[..], &["--resume"]].concat());
+    assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+    let read = |folder: &Path, name: &str| fs::read(folder.join(name)).expect("the file is there");
+    assert_eq!(
+        read(&run, "model.safetensors"),
+        read(&world.at("run"), "model.safetensors"),
+        "the weights must be the same"
+    );
+    assert_eq!(read(&run, "metrics.json"), read(&world.at("run"), "metrics.json"));
+}
+
+#[test]
+fn a_kill_while_a_checkpoint_is_written_loses_nothing() {
+    let world = World::get();
+    let run = world.at("torn");
+    fs::create_dir_all(&run).expect("a folder");
+    for file in ["config.toml", "checkpoint.safetensors"] {
+        fs::copy(world.at("run").join(file), run.join(file)).expect("copied");
+    }
+    // What a kill leaves: half a temporary file beside the whole one.
+    fs::write(run.join(".tmp-checkpoint"), b"half").expect("a small file");
+    let resumed = florin(&["run", "receipts", "--out", path(&run), "--resume"]);
+    assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+    // And a checkpoint that is damaged says so.
+    let damaged = world.at("damaged");
+    fs::create_dir_all(&damaged).expect("a folder");
+    fs::copy(run.join("config.toml"), damaged.join("config.toml")).expect("copied");
+    let whole = fs::read(run.join("checkpoint.safetensors")).expect("there");
+    fs::write(damaged.join("checkpoint.safetensors"), &whole[..whole.len() / 2]).expect("written");
+    let said = refusal(&["run", "receipts", "--out", path(&damaged), "--resume"]);
+    assert!(said.contains("checkpoint.safetensors") && said.contains("not a readable checkpoint"), "{said}");
+}
+
+#[test]
+fn bad_pictures_are_refused_by_name() {
+    let world = World::get();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (picture, ocr) = receipt(folder.path());
+    let whole = fs::read(&picture).expect("there");
+    let cases = [
+        ("truncated.png", whole[..whole.len() / 2].to_vec()),
+        ("text.jpg", b"this is no picture".to_vec()),
+        ("empty.png", vec![]),
+        ("bomb.png", bomb()),
+    ];
+    for (name, bytes) in cases {
+        let file = folder.path().join(name);
+        fs::write(&file, bytes).expect("a small file");
+        let said = refusal(&["predict", "receipts", path(&file), "--weights", &world.name("run"), "--ocr", path(&ocr)]);
+        assert!(said.contains(name), "{name}: {said}");
+    }
+    assert!(refusal(&["predict", "receipts", "nowhere.png", "--weights", &world.name("run")]).contains("nowhere.png"));
+}
+
+/// A PNG whose header promises 30,000 x 30,000 pixels.
+fn bomb() -> Vec<u8> {
+    let mut header = b"IHDR".to_vec();
+    header.extend(30_000u32.to_be_bytes());
+    header.extend(30_000u32.to_be_bytes());
+    header.extend([8, 0, 0, 0, 0]);
+    let mut crc = 0xffff_ffffu32;
+    for byte in &header {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 };
+        }
+    }
+    let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
+    file.extend(13u32.to_be_bytes());
+    file.extend(header);
+    file.extend((!crc).to_be_bytes());
+    file
+}
+
+#[test]
+fn bad_lines_are_refused_and_odd_ones_are_read() {
+    let world = World::get();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (picture, _) = receipt(folder.path());
+    let (width, height) = image::image_dimensions(&picture).expect("a picture");
+    let ocr = folder.path().join("other.json");
+    let with = |lines: String| {
+        fs::write(&ocr, format!("{{\"width\":{width},\"height\":{height},\"lines\":[{lines}]}}"))
+            .expect("a small file");
+        ["predict", "receipts", path(&picture), "--weights", &world.name("run"), "--ocr", path(&ocr), "--json"]
+            .map(str::to_owned)
+    };
+    fn words(call: &[String]) -> Vec<&str> {
+        call.iter().map(String::as_str).collect()
+    }
+    for lines in [
+        "{\"text\":\"A\",\"box\":[NaN,0,1,1]}",
+        "{\"text\":\"A\",\"box\":[1e999,0,1,1]}",
+        "{\"text\":\"A\"}",
+        "nonsense",
+    ] {
+        let said = refusal(&words(&with(lines.into())));
+        assert!(said.contains("other.json"), "{lines}: {said}");
+    }
+    // Outside the picture, and nothing at all: an answer, with every field absent or not, and no panic.
+    let outside = with("{\"text\":\"TOTAL 9.00\",\"box\":[-500,-500,90000,90000]}".into());
+    assert_eq!(json_of(&words(&outside))["fields"].as_array().map(Vec::len), Some(4));
+    let nothing = json_of(&words(&with(String::new())));
+    assert!(nothing["fields"].as_array().expect("fields").iter().all(|field| field["text"].is_null()), "{nothing}");
+    // Five thousand words.
+    let line = |row: usize| {
+        let top = row as f32 * height as f32 / 500.0;
+        let text = (0..10).map(|word| format!("word{}", row * 10 + word)).collect::<Vec<_>>().join(" ");
+        json!({"text": text, "box": [0.0, top, width, top + 1.0]}).to_string()
+    };
+    let many = with((0..500).map(line).collect::<Vec<_>>().join(","));
+    assert_eq!(json_of(&words(&many))["fields"].as_array().map(Vec::len), Some(4));
+}
+
+#[test]
+fn damaged_models_are_refused_with_the_tensor_named() {
+    let world = World::get();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (picture, ocr) = receipt(folder.path());
+    let copy = folder.path().join("model");
+    let fresh = || {
+        fs::create_dir_all(&copy).expect("a folder");
+        for file in ["model.safetensors", "config.json", "tokenizer.json", "task.json"] {
+            fs::copy(world.at("run").join(file), copy.join(file)).expect("copied");
+        }
+    };
+    let said = || refusal(&["predict", "receipts", path(&picture), "--weights", path(&copy), "--ocr", path(&ocr)]);
+
+    fresh();
+    let weights = fs::read(copy.join("model.safetensors")).expect("there");
+    fs::write(copy.join("model.safetensors"), &weights[..weights.len() - 100]).expect("written");
+    assert!(said().contains("not a readable safetensors file"));
+
+    fresh();
+    let config = fs::read_to_string(copy.join("config.json")).expect("there");
+    fs::write(copy.join("config.json"), config.replace("\"bins\": 128", "\"bins\": 64")).expect("written");
+    assert!(said().contains("layout.horizontal.weight"), "the tensor of another shape is named");
+
+    fresh();
+    fs::write(copy.join("config.json"), config.replace("\"blocks\": 2", "\"blocks\": 3")).expect("written");
+    assert!(said().contains("missing"), "tensors that are not there are counted");
+
+    fresh();
+    fs::write(copy.join("config.json"), config.replace("\"heads\": 4", "\"heads\": 5")).expect("written");
+    assert!(said().contains("must divide"));
+
+    fresh();
+    fs::remove_file(copy.join("tokenizer.json")).expect("removed");
+    assert!(said().contains("tokenizer.json"));
+    assert!(
+        refusal(&["predict", "receipts", path(&picture), "--weights", path(folder.path())]).contains("did you mean")
+    );
+}
+
+#[test]
+fn a_data_folder_with_a_missing_file_names_it() {
+    let world = World::get();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let pack = folder.path().join("pack");
+    save_pack(&pack, &drawn(2)).expect("saved");
+    let first = fs::read_dir(pack.join("images")).expect("there").next().expect("one").expect("readable").path();
+    fs::remove_file(&first).expect("removed");
+    let name = first.file_name().expect("a name").to_string_lossy().into_owned();
+    let said = refusal(&["evaluate", "receipts", "--weights", &world.name("run"), "--data", path(&pack)]);
+    assert!(said.contains(&name), "{said}");
+    let said = refusal(&[
+        "run",
+        "receipts",
+        "--data",
+        path(&folder.path().join("nowhere")),
+        "--out",
+        path(&folder.path().join("r")),
+    ]);
+    assert!(said.contains("nowhere"), "{said}");
+}
+
+#[test]
+fn a_full_disk_is_an_error_that_leaves_earlier_files_whole() {
+    let world = World::get();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let disk = folder.path().join("disk");
+    fs::create_dir_all(&disk).expect("a folder");
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=300k", "tmpfs", path(&disk)]).output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: a small disk cannot be mounted here");
+        return;
+    }
+    let run = disk.join("run");
+    let said = refusal(&["run", "receipts", "--config", &world.name("tiny.toml"), "--out", path(&run)]);
+    let kept = fs::read_to_string(run.join("config.toml"));
+    let unmounted = Command::new("umount").arg(path(&disk)).output();
+    assert!(said.contains("No space left"), "{said}");
+    assert!(kept.is_ok_and(|config| config.contains("drawn_training = 12")), "what was written before must be whole");
+    drop(unmounted);
+}
