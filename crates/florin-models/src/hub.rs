@@ -91,10 +91,10 @@ pub fn pull(name: &str, source: Source, say: &mut dyn FnMut(&str)) -> Result<Pat
     Err(failed(reasons.join("; ")))
 }
 
-/// A folder as given, or the folder of a preset that has been pulled.
+/// The folder of a preset that has been pulled, or a folder as given; a preset's name is never taken for a folder.
 pub fn folder_of(name_or_folder: &str) -> Result<PathBuf, ModelError> {
     let folder = PathBuf::from(name_or_folder);
-    if folder.is_dir() {
+    if find(name_or_folder).is_err() && folder.is_dir() {
         return Ok(folder);
     }
     let folder = cache_folder(find(name_or_folder)?)?;

@@ -69,7 +69,7 @@ fn order(draft: &mut Draft<'_>, customers: f64) -> (Vec<Block>, Vec<Block>) {
     let mut head = vec![Block::Number];
     let mut foot = Vec::new();
     let seller_below = draft.habit(0.12);
-    let date = if draft.habit(0.25) { Block::DateTable } else { Block::Date };
+    let date = if draft.habit(0.15 + 0.3 * customers) { Block::DateTable } else { Block::Date };
     let date_below = draft.habit(0.3);
     for (block, chance, below) in [
         (Block::Contact, 0.5, 0.3),

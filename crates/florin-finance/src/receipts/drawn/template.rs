@@ -66,7 +66,7 @@ const fn held_out(template: Template) -> Template {
 }
 
 /// Every template; its place here numbers its companies.
-pub(super) static TEMPLATES: [Template; 28] = [
+pub(super) static TEMPLATES: [Template; 36] = [
     template("till", EVERY, Look::new(Face::Mono, 19.0, 520.0, true, 7), tills::till),
     template("welcome", EVERY, Look::new(Face::Mono, 19.0, 500.0, false, 7), tills::welcome),
     template("cash bill", &[Malay, English], Look::new(Face::Sans, 19.0, 560.0, true, 6), tills::cash_bill),
@@ -91,6 +91,14 @@ pub(super) static TEMPLATES: [Template; 28] = [
     template("mixed letter", EVERY, Look::new(Face::Serif, 19.0, 620.0, false, 5), composed::bill),
     template("mixed form", EVERY, Look::new(Face::Mono, 18.0, 600.0, false, 5), composed::bill),
     template("mixed order", EVERY, Look::new(Face::Sans, 18.0, 600.0, true, 5), composed::bill),
+    template("mixed sheet", EVERY, Look::new(Face::Sans, 18.5, 620.0, false, 5), composed::bill),
+    template("mixed account", EVERY, Look::new(Face::Serif, 20.0, 600.0, false, 4), composed::bill),
+    template("mixed note", EVERY, Look::new(Face::Mono, 18.0, 620.0, true, 6), composed::bill),
+    template("mixed page", EVERY, Look::new(Face::Sans, 17.5, 640.0, false, 7), composed::bill),
+    template("mixed print", EVERY, Look::new(Face::Mono, 18.5, 600.0, false, 6), composed::bill),
+    template("mixed copy", EVERY, Look::new(Face::Sans, 18.0, 600.0, true, 5), composed::bill),
+    template("mixed strip", EVERY, Look::new(Face::Mono, 20.0, 500.0, true, 4), composed::slip),
+    template("mixed stub", EVERY, Look::new(Face::Serif, 20.0, 520.0, false, 5), composed::slip),
     held_out(template("kiosk", EVERY, Look::new(Face::Mono, 19.0, 520.0, false, 6), tills::kiosk)),
     held_out(template("workshop", EVERY, Look::new(Face::Sans, 18.0, 620.0, false, 5), invoices::workshop)),
     held_out(template("coffee house", EVERY, Look::new(Face::Serif, 21.0, 500.0, false, 5), slips::coffee_house)),
@@ -103,8 +111,8 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn twenty_four_templates_are_for_training_and_four_are_held_out_under_names_of_their_own() {
-        assert_eq!(TEMPLATES.iter().filter(|template| !template.held_out).count(), 24);
+    fn thirty_two_templates_are_for_training_and_four_are_held_out_under_names_of_their_own() {
+        assert_eq!(TEMPLATES.iter().filter(|template| !template.held_out).count(), 32);
         assert_eq!(TEMPLATES.iter().filter(|template| template.held_out).count(), 4);
         let names: HashSet<_> = TEMPLATES.iter().map(|template| template.name).collect();
         assert_eq!(names.len(), TEMPLATES.len());
