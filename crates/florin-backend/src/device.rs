@@ -61,7 +61,10 @@ pub fn available() -> Vec<DeviceInfo> {
 /// The device of a name.
 pub fn device(name: &str) -> Result<Device, BackendError> {
     match name {
-        "cpu" => Ok(Device::flex()),
+        "cpu" => {
+            crate::memory::keep_freed();
+            Ok(Device::flex())
+        }
         #[cfg(feature = "wgpu")]
         "wgpu" => Ok(Device::wgpu(Default::default())),
         #[cfg(feature = "vulkan")]

@@ -2,11 +2,18 @@
 //!
 //! Models never call Burn for an operation named here: whatever is fast on a device is put underneath, in this crate alone.
 
+mod composed;
 pub mod device;
+mod fused;
+mod kernels;
+mod memory;
 mod operations;
+mod optimiser;
 
 pub use device::{BackendError, DeviceInfo, available, device, seed};
+pub use fused::AdamWStep;
 pub use operations::{
     Activation, AttentionOptions, activation, add_norm, attention, cross_entropy, embedding, layer_norm, linear,
     linear_activation, log_softmax, softmax,
 };
+pub use optimiser::adamw;

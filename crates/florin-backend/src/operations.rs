@@ -1,7 +1,12 @@
-//! The operations, composed from Burn's.
+//! The operations that models call: each chooses between one fused operation and several composed ones.
 
+use burn::backend::Dispatch;
 use burn::prelude::*;
 use burn::tensor::activation as burn_activation;
+
+use crate::composed;
+use crate::fused::{FusedOperations, maybe, maybe_marks, serves};
+use crate::kernels::activation::is_fused;
 
 /// What follows a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,37 +52,22 @@ pub fn attention(
     bias: Option<Tensor<4>>,
     options: AttentionOptions,
 ) -> Tensor<4> {
-    let [batch, heads, queries, head_dim] = query.dims();
-    let [_, key_heads, keys, _] = key.dims();
-    let scale = options.scale.unwrap_or_else(|| 1.0 / (head_dim as f64).sqrt());
-    let group = |x: Tensor<4>| if key_heads == heads { x } else { repeat_heads(x, heads / key_heads) };
-    let (key, value) = (group(key), group(value));
-    let mut scores = (query * scale).matmul(key.swap_dims(2, 3)); // [batch, heads, queries, keys]
-    if let Some(bias) = bias {
-        scores = scores + bias;
+    if !serves(&query) {
+        return composed::attention(query, key, value, hidden, bias, options);
     }
+    let [batch, heads, queries, head_dim] = query.dims();
+    let [_, _, keys, _] = key.dims();
     let shape = [batch, heads, queries, keys];
-    let causal = options.causal.then(|| later_keys(queries, keys, &scores.device()).expand(shape));
-    let hidden = hidden.map(|hidden| hidden.expand(shape));
-    let hidden = match (hidden, causal) {
-        (Some(hidden), Some(causal)) => Some(hidden.bool_or(causal)),
-        (hidden, causal) => hidden.or(causal),
-    };
-    let Some(hidden) = hidden else { return softmax(scores, 3).matmul(value) };
-    // A large finite number instead of infinity keeps a fully hidden row free of NaN; its weights are then zeroed.
-    let weights = softmax(scores.mask_fill(hidden.clone(), -1e30), 3).mask_fill(hidden, 0.0);
-    weights.matmul(value)
-}
-
-fn repeat_heads(x: Tensor<4>, times: usize) -> Tensor<4> {
-    let [batch, heads, seq, dim] = x.dims();
-    x.unsqueeze_dim::<5>(2).expand([batch, heads, times, seq, dim]).reshape([batch, heads * times, seq, dim])
-}
-
-/// True where a key stands after its query, both aligned at the end.
-fn later_keys(queries: usize, keys: usize, device: &Device) -> Tensor<4, Bool> {
-    let marks: Vec<bool> = (0..queries * keys).map(|i| i % keys + queries > i / keys + keys).collect();
-    Tensor::from_data(TensorData::new(marks, [1, 1, queries, keys]), device)
+    let scale = options.scale.unwrap_or_else(|| 1.0 / (head_dim as f64).sqrt());
+    Tensor::from_dispatch(Dispatch::fused_attention(
+        query.into_dispatch(),
+        key.into_dispatch(),
+        value.into_dispatch(),
+        maybe_marks(hidden.map(|hidden| hidden.expand(shape))),
+        maybe(bias.map(|bias| bias.expand(shape))),
+        scale,
+        options.causal,
+    ))
 }
 
 /// `x · weight + bias`.
@@ -86,26 +76,26 @@ fn later_keys(queries: usize, keys: usize, device: &Device) -> Tensor<4, Bool> {
 ///
 /// - x: `[.., input]`, weight: `[input, output]`, bias: `[output]`, output: `[.., output]`
 pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
-    let mut shape = x.dims();
-    let [input, output] = weight.dims();
-    let rows = shape[..D - 1].iter().product();
-    shape[D - 1] = output;
-    let y = x.reshape([rows, input]).matmul(weight);
-    let y = match bias {
-        Some(bias) => y + bias.unsqueeze(),
-        None => y,
-    };
-    y.reshape(shape)
+    linear_activation(x, weight, bias, Activation::Identity)
 }
 
-/// A linear layer and its activation.
+/// A linear layer and its activation as one operation; shapes as in [`linear`].
 pub fn linear_activation<const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
     kind: Activation,
 ) -> Tensor<D> {
-    activation(linear(x, weight, bias), kind)
+    let mut shape = x.dims();
+    let [input, output] = weight.dims();
+    let rows = shape[..D - 1].iter().product();
+    shape[D - 1] = output;
+    let x = x.reshape([rows, input]);
+    if !serves(&x) || !is_fused(kind) {
+        return activation(composed::linear(x, weight, bias).reshape(shape), kind);
+    }
+    Tensor::<2>::from_dispatch(Dispatch::fused_linear(x.into_dispatch(), weight.into_dispatch(), maybe(bias), kind))
+        .reshape(shape)
 }
 
 /// An activation.
@@ -123,13 +113,7 @@ pub fn activation<const D: usize>(x: Tensor<D>, kind: Activation) -> Tensor<D> {
 
 /// Layer normalisation over the last dimension.
 pub fn layer_norm<const D: usize>(x: Tensor<D>, scale: Tensor<1>, shift: Option<Tensor<1>>, epsilon: f64) -> Tensor<D> {
-    let centred = x.clone() - x.mean_dim(D - 1);
-    let variance = centred.clone().square().mean_dim(D - 1);
-    let y = centred / (variance + epsilon).sqrt() * scale.unsqueeze();
-    match shift {
-        Some(shift) => y + shift.unsqueeze(),
-        None => y,
-    }
+    norm(x, None, scale, shift, epsilon)
 }
 
 /// Layer normalisation of `x + residual`.
@@ -140,7 +124,26 @@ pub fn add_norm<const D: usize>(
     shift: Option<Tensor<1>>,
     epsilon: f64,
 ) -> Tensor<D> {
-    layer_norm(x + residual, scale, shift, epsilon)
+    norm(x, Some(residual), scale, shift, epsilon)
+}
+
+fn norm<const D: usize>(
+    x: Tensor<D>,
+    residual: Option<Tensor<D>>,
+    scale: Tensor<1>,
+    shift: Option<Tensor<1>>,
+    epsilon: f64,
+) -> Tensor<D> {
+    if !serves(&x) {
+        let x = match residual {
+            Some(residual) => x + residual,
+            None => x,
+        };
+        return composed::layer_norm(x, scale, shift, epsilon);
+    }
+    let (residual, shift) = (maybe(residual), maybe(shift));
+    let (x, scale) = (x.into_dispatch(), scale.into_dispatch());
+    Tensor::from_dispatch(Dispatch::fused_layer_norm(x, residual, scale, shift, epsilon))
 }
 
 /// Softmax along a dimension.

@@ -1,7 +1,7 @@
 //! AdamW by parameter groups.
 //!
 //! Burn's own rule takes `1 - β^t` in f32, which in the first steps is off by a hundred roundings; here scalars are f64 until they
-//! meet a tensor, and ten steps stay within the rounding errors of PyTorch's. State is kept by name, so that it can be saved
+//! meet a tensor, and ten steps stay within the rounding errors of PyTorch's. The arithmetic is one pass of `florin-backend`. State is kept by name, so that it can be saved
 //! beside the weights and read back.
 //!
 //! Paper: Loshchilov and Hutter 2017, <https://arxiv.org/abs/1711.05101>
@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
+use florin_backend::{AdamWStep, adamw};
 use florin_nn::parameters::Place;
 use serde::{Deserialize, Serialize};
 
@@ -81,23 +82,19 @@ impl AdamWOptimiser {
         matching.max_by_key(|group| group.prefix.len())
     }
 
-    /// A parameter after its step: `w (1 - rate · decay) - rate / (1 - β₁ᵗ) · m / (√(v / (1 - β₂ᵗ)) + ε)`.
+    /// A parameter after its step.
     fn moved(&mut self, name: String, weights: Tensor<1>, gradient: Tensor<1>, rate: f64, decay: f64) -> Tensor<1> {
         let AdamWSettings { beta_1, beta_2, epsilon, .. } = self.settings;
-        let (first, second) = (gradient.clone() * (1.0 - beta_1), gradient.square() * (1.0 - beta_2));
-        let moments = match self.state.remove(&name) {
-            Some(old) => {
-                Moments { first: old.first * beta_1 + first, second: old.second * beta_2 + second, time: old.time + 1 }
-            }
-            None => Moments { first, second, time: 1 },
-        };
-        let power = i32::try_from(moments.time).unwrap_or(i32::MAX);
-        let (rest_1, rest_2) = (1.0 - beta_1.powi(power), 1.0 - beta_2.powi(power));
-        let root = moments.second.clone().sqrt() / rest_2.sqrt() + epsilon;
-        let step = moments.first.clone() / root * (rate / rest_1);
-        self.state.insert(name, moments);
-        let weights = if decay == 0.0 { weights } else { weights * (1.0 - rate * decay) };
-        weights - step
+        let old = self.state.remove(&name).unwrap_or_else(|| Moments {
+            first: weights.zeros_like(),
+            second: weights.zeros_like(),
+            time: 0,
+        });
+        let time = old.time + 1;
+        let step = AdamWStep { beta_1, beta_2, epsilon, rate, decay, time };
+        let (weights, [first, second]) = adamw(weights, gradient, [old.first, old.second], step);
+        self.state.insert(name, Moments { first, second, time });
+        weights
     }
 }
 

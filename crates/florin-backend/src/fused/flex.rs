@@ -1,0 +1,229 @@
+//! The fused operations on the `cpu` device: tensors to slices and back.
+
+use burn::backend::Flex;
+use burn::backend::tensor::FloatTensor;
+use burn::prelude::*;
+use burn_flex::{FlexTensor, Layout};
+
+use super::{AdamWStep, AttentionInputs, FusedGradients, FusedOperations, MaybeBool, MaybeFloat, given};
+use crate::Activation;
+use crate::kernels::adamw;
+use crate::kernels::attention::{self, Attention, Past, Sizes, View};
+use crate::kernels::layer_norm::{self, Affine};
+use crate::kernels::linear;
+use crate::kernels::product::{Existing, Matrix, Threads, multiply};
+
+impl FusedOperations for Flex {
+    fn fused_attention(
+        query: FloatTensor<Flex>,
+        key: FloatTensor<Flex>,
+        value: FloatTensor<Flex>,
+        hidden: MaybeBool<Flex>,
+        bias: MaybeFloat<Flex>,
+        scale: f64,
+        causal: bool,
+    ) -> FloatTensor<Flex> {
+        let (hidden, bias) = (hidden.option(), bias.option());
+        Self::attention_keeping(AttentionInputs { query, key, value, hidden, bias, scale, causal }).0
+    }
+
+    fn fused_layer_norm(
+        x: FloatTensor<Flex>,
+        residual: MaybeFloat<Flex>,
+        scale: FloatTensor<Flex>,
+        shift: MaybeFloat<Flex>,
+        epsilon: f64,
+    ) -> FloatTensor<Flex> {
+        let (x, scale) = (dense(x), dense(scale));
+        let (residual, shift) = (residual.option().map(dense), shift.option().map(dense));
+        let affine = Affine { scale: numbers(&scale), shift: shift.as_ref().map(numbers), epsilon: epsilon as f32 };
+        let values = layer_norm::forward(numbers(&x), residual.as_ref().map(numbers), affine);
+        tensor(values, x.layout().shape().clone())
+    }
+
+    fn fused_linear(
+        x: FloatTensor<Flex>,
+        weight: FloatTensor<Flex>,
+        bias: MaybeFloat<Flex>,
+        activation: Activation,
+    ) -> FloatTensor<Flex> {
+        let [rows, output] = [x.layout().shape()[0], weight.layout().shape()[1]];
+        let bias = bias.option().map(dense);
+        let (x, weight) = (plain(x), plain(weight));
+        let values = linear::product(matrix(&x), matrix(&weight), bias.as_ref().map(numbers), rows, output);
+        let values = if activation == Activation::Identity { values } else { linear::activated(&values, activation) };
+        tensor(values, [rows, output])
+    }
+}
+
+impl FusedGradients for Flex {
+    fn attention_keeping(inputs: AttentionInputs<Flex>) -> (FloatTensor<Flex>, FloatTensor<Flex>) {
+        let inputs = Prepared::new(inputs);
+        let attention = inputs.attention();
+        let Sizes { batch, heads, queries, value_dim, .. } = attention.sizes;
+        let (output, sums) = attention::forward(&attention);
+        let output = heads_first(tensor(output, [batch, queries, heads, value_dim]));
+        (output, tensor(sums, [batch, heads, queries]))
+    }
+
+    fn attention_backward(
+        inputs: AttentionInputs<Flex>,
+        output: FloatTensor<Flex>,
+        sums: FloatTensor<Flex>,
+        gradient: FloatTensor<Flex>,
+        of_bias: bool,
+    ) -> ([FloatTensor<Flex>; 3], Option<FloatTensor<Flex>>) {
+        let inputs = Prepared::new(inputs);
+        let attention = inputs.attention();
+        let Sizes { batch, heads, key_heads, queries, keys, dim, value_dim, .. } = attention.sizes;
+        let (output, gradient) = (dense(heads_first(output)), plain(gradient));
+        let past = Past { output: numbers(&output), sums: numbers(&sums) };
+        let found = attention::backward(&attention, past, view(&gradient), of_bias);
+        let of_query = heads_first(tensor(found.query, [batch, queries, heads, dim]));
+        let of_key = heads_first(tensor(found.key, [batch, keys, key_heads, dim]));
+        let of_value = heads_first(tensor(found.value, [batch, keys, key_heads, value_dim]));
+        ([of_query, of_key, of_value], found.bias.map(|bias| tensor(bias, [batch, heads, queries, keys])))
+    }
+
+    fn layer_norm_backward(
+        x: FloatTensor<Flex>,
+        scale: FloatTensor<Flex>,
+        gradient: FloatTensor<Flex>,
+        epsilon: f64,
+    ) -> [FloatTensor<Flex>; 3] {
+        let (x, scale, gradient) = (dense(x), dense(scale), dense(gradient));
+        let affine = Affine { scale: numbers(&scale), shift: None, epsilon: epsilon as f32 };
+        let found = layer_norm::backward(numbers(&x), affine, numbers(&gradient));
+        let dim = affine.scale.len();
+        [tensor(found.x, x.layout().shape().clone()), tensor(found.scale, [dim]), tensor(found.shift, [dim])]
+    }
+
+    fn linear_keeping(
+        x: FloatTensor<Flex>,
+        weight: FloatTensor<Flex>,
+        bias: Option<FloatTensor<Flex>>,
+        activation: Activation,
+    ) -> (FloatTensor<Flex>, FloatTensor<Flex>) {
+        let before = Self::fused_linear(x, weight, given(bias), Activation::Identity);
+        if activation == Activation::Identity {
+            return (before.clone(), before);
+        }
+        let after = linear::activated(numbers(&before), activation);
+        (tensor(after, before.layout().shape().clone()), before)
+    }
+
+    fn activation_backward(
+        before: FloatTensor<Flex>,
+        gradient: FloatTensor<Flex>,
+        activation: Activation,
+    ) -> FloatTensor<Flex> {
+        let (before, gradient) = (dense(before), dense(gradient));
+        let values = linear::before_activation(numbers(&before), numbers(&gradient), activation);
+        tensor(values, before.layout().shape().clone())
+    }
+
+    fn product_with_transpose(left: FloatTensor<Flex>, right: FloatTensor<Flex>) -> FloatTensor<Flex> {
+        let [rows, columns] = [left.layout().shape()[0], right.layout().shape()[0]];
+        let (left, right) = (plain(left), plain(right));
+        let mut values = vec![0f32; rows * columns];
+        multiply(&mut values, matrix(&left), matrix(&right).transposed(), 1.0, Existing::Replace, Threads::All);
+        tensor(values, [rows, columns])
+    }
+
+    fn product_of_transpose(left: FloatTensor<Flex>, right: FloatTensor<Flex>) -> FloatTensor<Flex> {
+        let [rows, columns] = [left.layout().shape()[1], right.layout().shape()[1]];
+        let (left, right) = (plain(left), plain(right));
+        let mut values = vec![0f32; rows * columns];
+        multiply(&mut values, matrix(&left).transposed(), matrix(&right), 1.0, Existing::Replace, Threads::All);
+        tensor(values, [rows, columns])
+    }
+
+    fn column_sums(x: FloatTensor<Flex>) -> FloatTensor<Flex> {
+        let x = dense(x);
+        let columns = x.layout().shape()[1];
+        tensor(linear::column_sums(numbers(&x), columns), [columns])
+    }
+}
+
+/// One step of AdamW; the moments are moved where they are if nothing else holds them.
+pub(super) fn adamw(
+    weights: Tensor<1>,
+    gradient: Tensor<1>,
+    [first, second]: [Tensor<1>; 2],
+    step: AdamWStep,
+) -> (Tensor<1>, [Tensor<1>; 2]) {
+    let unwrap = |tensor: Tensor<1>| {
+        dense(tensor.try_into_primitive::<Flex>().expect("the optimiser works on tensors without gradients"))
+    };
+    let (mut weights, gradient) = (unwrap(weights), unwrap(gradient));
+    let (mut first, mut second) = (unwrap(first), unwrap(second));
+    adamw::step(weights.storage_mut(), numbers(&gradient), first.storage_mut(), second.storage_mut(), step);
+    let wrap = Tensor::from_primitive::<Flex>;
+    (wrap(weights), [wrap(first), wrap(second)])
+}
+
+/// Tensors whose memory a view can be taken of.
+struct Prepared(AttentionInputs<Flex>);
+
+impl Prepared {
+    fn new(inputs: AttentionInputs<Flex>) -> Self {
+        let AttentionInputs { query, key, value, hidden, bias, scale, causal } = inputs;
+        let (query, key, value) = (plain(query), plain(key), plain(value));
+        Self(AttentionInputs { query, key, value, hidden: hidden.map(plain), bias: bias.map(plain), scale, causal })
+    }
+
+    fn attention(&self) -> Attention<'_> {
+        let AttentionInputs { query, key, value, hidden, bias, scale, causal } = &self.0;
+        let size = |tensor: &FlexTensor, dim: usize| tensor.layout().shape()[dim];
+        let sizes = Sizes {
+            batch: size(query, 0),
+            heads: size(query, 1),
+            key_heads: size(key, 1),
+            queries: size(query, 2),
+            keys: size(key, 2),
+            dim: size(query, 3),
+            value_dim: size(value, 3),
+            scale: *scale as f32,
+            causal: *causal,
+        };
+        let (query, key, value) = (view(query), view(key), view(value));
+        Attention { query, key, value, hidden: hidden.as_ref().map(view), bias: bias.as_ref().map(view), sizes }
+    }
+}
+
+/// Without gaps, in order.
+fn dense(tensor: FlexTensor) -> FlexTensor {
+    tensor.to_contiguous()
+}
+
+/// Without steps backwards, which a view cannot take.
+fn plain(tensor: FlexTensor) -> FlexTensor {
+    if tensor.layout().strides().iter().all(|stride| *stride >= 0) { tensor } else { tensor.to_contiguous() }
+}
+
+/// The numbers of a dense tensor.
+fn numbers(tensor: &FlexTensor) -> &[f32] {
+    tensor.storage()
+}
+
+fn view<T: burn::tensor::Element + bytemuck::Pod>(tensor: &FlexTensor) -> View<'_, T> {
+    let strides = tensor.layout().strides();
+    let data = &tensor.storage::<T>()[tensor.layout().start_offset()..];
+    View { data, strides: [0, 1, 2, 3].map(|dim| strides[dim].unsigned_abs()) }
+}
+
+fn matrix(tensor: &FlexTensor) -> Matrix<'_> {
+    let (shape, strides) = (tensor.layout().shape(), tensor.layout().strides());
+    let data = &tensor.storage::<f32>()[tensor.layout().start_offset()..];
+    Matrix::strided(data, [shape[0], shape[1]], [strides[0].unsigned_abs(), strides[1].unsigned_abs()])
+}
+
+fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape.into()))
+}
+
+/// `[batch, seq, heads, dim]` to `[batch, heads, seq, dim]`, and back.
+fn heads_first(tensor: FlexTensor) -> FlexTensor {
+    let layout: Layout = tensor.layout().transpose(1, 2);
+    tensor.with_layout(layout)
+}

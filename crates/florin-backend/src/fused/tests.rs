@@ -1,0 +1,176 @@
+//! Fused operations in f32 against the composed ones in f64, values and gradients.
+
+use burn::prelude::*;
+use burn::tensor::{DType, Distribution};
+
+use crate::{
+    Activation, AdamWStep, AttentionOptions, activation, adamw, add_norm, attention, layer_norm, linear_activation,
+};
+
+/// An f32 leaf and the same in f64, which the fused operations do not serve.
+struct Pair<const D: usize> {
+    fused: Tensor<D>,
+    composed: Tensor<D>,
+}
+
+fn device() -> Device {
+    let device = crate::device("cpu").expect("the cpu device is always there").autodiff();
+    crate::seed(&device, 11);
+    device
+}
+
+fn pair<const D: usize>(shape: [usize; D], device: &Device) -> Pair<D> {
+    let values = Tensor::<D>::random(shape, Distribution::Normal(0.0, 1.0), device).detach();
+    let composed = values.clone().cast(DType::F64).detach().require_grad();
+    Pair { fused: values.require_grad(), composed }
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+    tensor.into_data().convert::<f64>().try_to_vec::<f64>().expect("converted to f64")
+}
+
+fn assert_near(what: &str, found: &[f64], exact: &[f64]) {
+    assert_eq!(found.len(), exact.len(), "{what}");
+    // Inputs are about one: what cancels to nearly nothing is compared with a tenth of that.
+    let largest = exact.iter().fold(0.1, |most: f64, x| most.max(x.abs()));
+    let worst = found.iter().zip(exact).map(|(a, b)| (a - b).abs() / largest).fold(0.0, f64::max);
+    // A hundred products of numbers about one, rounded to f32, leave some 5e-6; a wrong term would leave 1e-2.
+    assert!(worst < 1e-5, "{what}: {worst:e} of the largest magnitude {largest}");
+}
+
+/// Compares outputs, and gradients of a weighted sum of them (a plain sum's gradient would be zero through a softmax).
+macro_rules! compare {
+    ($what:expr, $run:expr, $device:expr, $($input:ident),+) => {{
+        let fused = $run($($input.fused.clone()),+);
+        let composed = $run($($input.composed.clone()),+);
+        assert_near(&format!("{}: output", $what), &values(fused.clone()), &values(composed.clone()));
+        let weights = Tensor::random(fused.shape(), Distribution::Normal(0.0, 1.0), $device);
+        let gradients = (fused * weights.clone()).sum().backward();
+        let exact = (composed * weights.cast(DType::F64)).sum().backward();
+        $(
+            let what = format!("{}: gradient of {}", $what, stringify!($input));
+            let found = $input.fused.grad(&gradients).unwrap_or_else(|| panic!("{what} is missing"));
+            let expected = $input.composed.grad(&exact).unwrap_or_else(|| panic!("{what} is missing in f64"));
+            assert_near(&what, &values(found), &values(expected));
+        )+
+    }};
+}
+
+#[test]
+fn attention_is_the_composed_one() {
+    let device = device();
+    // heads, key heads, queries, keys, causal, hidden
+    let cases = [
+        (4, 4, 7, 7, false, false),
+        (4, 2, 5, 9, true, true),
+        (6, 1, 3, 33, false, true),
+        (1, 1, 1, 1, true, false),
+        (2, 2, 40, 4100, false, true), // several blocks of queries
+    ];
+    for (heads, key_heads, queries, keys, causal, masked) in cases {
+        let query = pair([2, heads, queries, 8], &device);
+        let key = pair([2, key_heads, keys, 8], &device);
+        let value = pair([2, key_heads, keys, 8], &device);
+        let bias = pair([1, heads, queries, keys], &device);
+        // The first row of the batch hides every third key; the second row hides all.
+        let marks: Vec<bool> = (0..2 * keys).map(|place| place >= keys || place % 3 == 2).collect();
+        let hidden = masked.then(|| {
+            Tensor::<4, Bool>::from_data(TensorData::new(marks, [2, 1, 1, keys]), &device.clone().without_autodiff())
+        });
+        let options = AttentionOptions { scale: Some(0.3), causal };
+        let run = |q: Tensor<4>, k, v, b| attention(q, k, v, hidden.clone(), Some(b), options);
+        compare!(format!("{heads} {key_heads} {queries} {keys}"), run, &device, query, key, value, bias);
+        let run = |q: Tensor<4>, k, v| attention(q, k, v, hidden.clone(), None, options);
+        compare!(format!("{heads} {key_heads} {queries} {keys} without bias"), run, &device, query, key, value);
+    }
+}
+
+#[test]
+fn attention_reads_any_order_of_memory() {
+    let device = device();
+    let query = pair([2, 7, 3, 8], &device);
+    let key = pair([2, 9, 3, 8], &device);
+    let value = pair([2, 8, 3, 9], &device);
+    let run = |q: Tensor<4>, k: Tensor<4>, v: Tensor<4>| {
+        let heads_first = |x: Tensor<4>| x.swap_dims(1, 2);
+        attention(heads_first(q), heads_first(k), v.permute([0, 2, 3, 1]), None, None, AttentionOptions::default())
+    };
+    compare!("strided", run, &device, query, key, value);
+}
+
+#[test]
+fn norms_are_the_composed_ones() {
+    let device = device();
+    for (rows, dim) in [(1, 1), (3, 5), (70, 48), (33, 384)] {
+        let (x, residual) = (pair([2, rows, dim], &device), pair([2, rows, dim], &device));
+        let (scale, shift) = (pair([dim], &device), pair([dim], &device));
+        let run = |x: Tensor<3>, scale, shift| layer_norm(x, scale, Some(shift), 1e-5);
+        // One number a row is always normalised to zero: nothing to compare but that it is.
+        compare!(format!("norm {rows} {dim}"), run, &device, x, scale, shift);
+        let run = |x: Tensor<3>, residual, scale, shift| add_norm(x, residual, scale, Some(shift), 1e-5);
+        compare!(format!("sum and norm {rows} {dim}"), run, &device, x, residual, scale, shift);
+        let run = |x: Tensor<3>, scale| layer_norm(x, scale, None, 1e-5);
+        compare!(format!("norm without shift {rows} {dim}"), run, &device, x, scale);
+    }
+}
+
+#[test]
+fn linear_layers_are_the_composed_ones() {
+    let device = device();
+    let kinds = [
+        Activation::Identity,
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::QuickGelu,
+        Activation::Silu,
+        Activation::Relu,
+        Activation::Tanh,
+    ];
+    for (rows, input, output) in [(1, 1, 1), (5, 7, 3), (150, 96, 130)] {
+        for kind in kinds {
+            let (x, weight, bias) =
+                (pair([2, rows, input], &device), pair([input, output], &device), pair([output], &device));
+            let run = |x: Tensor<3>, weight, bias| linear_activation(x, weight, Some(bias), kind);
+            compare!(format!("{kind:?} {rows} {input} {output}"), run, &device, x, weight, bias);
+            let run = |x: Tensor<3>, weight| linear_activation(x, weight, None, kind);
+            compare!(format!("{kind:?} {rows} {input} {output} without bias"), run, &device, x, weight);
+        }
+    }
+}
+
+#[test]
+fn activations_are_right_far_out() {
+    let device = crate::device("cpu").expect("the cpu device is always there");
+    let far = Tensor::<2>::from_floats([[-1e4, -90.0, -20.0, -5.0, 0.0, 5.0, 20.0, 90.0, 1e4]], &device);
+    let one = Tensor::<2>::eye(9, &device);
+    for kind in [Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu, Activation::Silu, Activation::Relu] {
+        let fused = values(linear_activation(far.clone(), one.clone(), None, kind));
+        let exact = values(activation(far.clone().cast(DType::F64), kind));
+        for (found, exact) in fused.iter().zip(&exact) {
+            assert!((found - exact).abs() <= 1e-5 * exact.abs().max(1.0), "{kind:?}: {found} against {exact}");
+        }
+    }
+}
+
+#[test]
+fn adamw_is_the_composed_one() {
+    let device = crate::device("cpu").expect("the cpu device is always there");
+    crate::seed(&device, 5);
+    let count = 40_000; // more than one task
+    let random = || Tensor::<1>::random([count], Distribution::Normal(0.0, 1.0), &device);
+    let (mut weights, mut moments) = (random(), [Tensor::zeros([count], &device), Tensor::zeros([count], &device)]);
+    let mut exact = weights.clone().cast(DType::F64);
+    let mut exact_moments = moments.clone().map(|moment: Tensor<1>| moment.cast(DType::F64));
+    for time in 1..=5 {
+        let gradient = random();
+        let step = AdamWStep { beta_1: 0.9, beta_2: 0.98, epsilon: 1e-8, rate: 1e-2, decay: 0.1, time };
+        let before = weights.clone();
+        (weights, moments) = adamw(weights, gradient.clone(), moments, step);
+        assert!(
+            (before - weights.clone()).abs().max().into_scalar::<f32>() > 1e-3,
+            "what another holds stays as it was"
+        );
+        (exact, exact_moments) = adamw(exact, gradient.cast(DType::F64), exact_moments, step);
+    }
+    assert_near("weights", &values(weights), &values(exact));
+}

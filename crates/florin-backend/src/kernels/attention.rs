@@ -1,0 +1,369 @@
+//! Scaled dot-product attention and its gradients without the score matrix: a block of queries at a time, and of each query
+//! only the logarithm of its weights' sum is kept for the way back.
+//!
+//! Paper: Dao et al. 2022 (FlashAttention), <https://arxiv.org/abs/2205.14135>
+//! Difference: keys are not blocked; a processor's cache holds the scores of a block of queries against all keys.
+
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+use super::float_math::exp;
+use super::product::{Existing, Matrix, Threads, multiply};
+use super::rows::{dot, max, sum};
+
+/// Scores that a block may hold: a quarter of a megabyte, so that they stay in a core's own cache.
+const SCORES: usize = 1 << 16;
+
+/// Numbers of shape `[batch, heads, seq, dim]`, in any order of memory; a stride of zero repeats them.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a, T> {
+    pub(crate) data: &'a [T],
+    pub(crate) strides: [usize; 4],
+}
+
+impl<'a, T> View<'a, T> {
+    /// What stands at an index and after it.
+    fn from(&self, index: [usize; 4]) -> &'a [T] {
+        let start: usize = index.iter().zip(self.strides).map(|(i, stride)| i * stride).sum();
+        &self.data[start..]
+    }
+}
+
+impl<'a> View<'a, f32> {
+    /// Rows of one head, from one position on.
+    fn head(&self, batch: usize, head: usize, first: usize, rows: usize, dim: usize) -> Matrix<'a> {
+        let data = if rows == 0 { &[] } else { self.from([batch, head, first, 0]) };
+        Matrix::strided(data, [rows, dim], [self.strides[2], self.strides[3]])
+    }
+}
+
+/// What attends to what. All views have the shapes below; those of hidden and bias are `[batch, heads, queries, keys]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Attention<'a> {
+    /// `[batch, heads, queries, dim]`
+    pub(crate) query: View<'a, f32>,
+    /// `[batch, key heads, keys, dim]`
+    pub(crate) key: View<'a, f32>,
+    /// `[batch, key heads, keys, value dim]`
+    pub(crate) value: View<'a, f32>,
+    /// Not zero where a key must not be seen.
+    pub(crate) hidden: Option<View<'a, u8>>,
+    /// Added to the scaled scores.
+    pub(crate) bias: Option<View<'a, f32>>,
+    pub(crate) sizes: Sizes,
+}
+
+/// Sizes of an attention and how it scales.
+#[derive(Clone, Copy)]
+pub(crate) struct Sizes {
+    pub(crate) batch: usize,
+    pub(crate) heads: usize,
+    pub(crate) key_heads: usize,
+    pub(crate) queries: usize,
+    pub(crate) keys: usize,
+    pub(crate) dim: usize,
+    pub(crate) value_dim: usize,
+    pub(crate) scale: f32,
+    /// Whether a query sees only keys up to its own place, aligned at the end.
+    pub(crate) causal: bool,
+}
+
+impl Sizes {
+    fn block(&self) -> usize {
+        (SCORES / self.keys.max(1)).clamp(16, self.queries.max(16))
+    }
+
+    fn key_head(&self, head: usize) -> usize {
+        head * self.key_heads / self.heads
+    }
+}
+
+/// The output, `[batch, queries, heads, value dim]` in memory, and the logarithm of every query's summed weights,
+/// `[batch, heads, queries]`; minus infinity for a query that sees no key.
+pub(crate) fn forward(attention: &Attention) -> (Vec<f32>, Vec<f32>) {
+    let sizes = attention.sizes;
+    let (block, width) = (sizes.block(), sizes.heads * sizes.value_dim);
+    let mut output = vec![0f32; sizes.batch * sizes.queries * width];
+    let mut sums = vec![0f32; sizes.batch * sizes.heads * sizes.queries];
+    if output.is_empty() || sizes.keys == 0 {
+        sums.fill(f32::NEG_INFINITY);
+        return (output, sums);
+    }
+    let tasks = tasks(sizes, block);
+    let blocks: Vec<Block> =
+        tasks.into_par_iter().map_init(Vec::new, |scores, task| attend(attention, task, scores)).collect();
+    // Written by one thread: a copy, small beside what it took to compute.
+    for Block { task, output: rows, sums: logarithms } in blocks {
+        for (row, values) in rows.chunks_exact(sizes.value_dim).enumerate() {
+            let query = task.first + row;
+            let place = (task.batch * sizes.queries + query) * width + task.head * sizes.value_dim;
+            output[place..place + sizes.value_dim].copy_from_slice(values);
+        }
+        let place = (task.batch * sizes.heads + task.head) * sizes.queries + task.first;
+        sums[place..place + logarithms.len()].copy_from_slice(&logarithms);
+    }
+    (output, sums)
+}
+
+/// A block of queries of one head.
+#[derive(Clone, Copy)]
+struct Task {
+    batch: usize,
+    head: usize,
+    first: usize,
+    rows: usize,
+}
+
+fn tasks(sizes: Sizes, block: usize) -> Vec<Task> {
+    let mut tasks = Vec::new();
+    for batch in 0..sizes.batch {
+        for head in 0..sizes.heads {
+            for first in (0..sizes.queries).step_by(block) {
+                tasks.push(Task { batch, head, first, rows: block.min(sizes.queries - first) });
+            }
+        }
+    }
+    tasks
+}
+
+struct Block {
+    task: Task,
+    output: Vec<f32>,
+    sums: Vec<f32>,
+}
+
+fn attend(attention: &Attention, task: Task, scores: &mut Vec<f32>) -> Block {
+    let sizes = attention.sizes;
+    score(attention, task, scores);
+    let mut sums = vec![0f32; task.rows];
+    let mut inverses = vec![0f32; task.rows];
+    exponentials(scores, sizes.keys, &mut sums, &mut inverses);
+    let mut output = vec![0f32; task.rows * sizes.value_dim];
+    let value = attention.value.head(task.batch, sizes.key_head(task.head), 0, sizes.keys, sizes.value_dim);
+    let weights = Matrix::new(scores, task.rows, sizes.keys);
+    multiply(&mut output, weights, value, 1.0, Existing::Replace, Threads::One);
+    for (row, inverse) in output.chunks_exact_mut(sizes.value_dim).zip(inverses) {
+        row.iter_mut().for_each(|value| *value *= inverse);
+    }
+    Block { task, output, sums }
+}
+
+/// Rows of scores to unnormalised weights; the logarithm of each row's sum, and one over the sum.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
+fn exponentials(scores: &mut [f32], keys: usize, sums: &mut [f32], inverses: &mut [f32]) {
+    for ((row, logarithm), inverse) in scores.chunks_exact_mut(keys).zip(sums).zip(inverses) {
+        let most = max(row);
+        if most == f32::NEG_INFINITY {
+            // Nothing may be seen: weights of zero, and an inverse of zero.
+            row.fill(0.0);
+            *logarithm = f32::NEG_INFINITY;
+            continue;
+        }
+        for score in &mut *row {
+            *score = exp(*score - most);
+        }
+        let total = sum(row);
+        *logarithm = most + total.ln();
+        *inverse = 1.0 / total;
+    }
+}
+
+/// The scaled, biased scores of a block; minus infinity where a key must not be seen.
+fn score(attention: &Attention, task: Task, scores: &mut Vec<f32>) {
+    let sizes = attention.sizes;
+    scores.resize(task.rows * sizes.keys, 0.0);
+    let query = attention.query.head(task.batch, task.head, task.first, task.rows, sizes.dim);
+    let key = attention.key.head(task.batch, sizes.key_head(task.head), 0, sizes.keys, sizes.dim);
+    multiply(scores, query, key.transposed(), sizes.scale, Existing::Replace, Threads::One);
+    if attention.bias.is_none() && attention.hidden.is_none() && !sizes.causal {
+        return;
+    }
+    bias_and_hide(attention, task, scores);
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
+fn bias_and_hide(attention: &Attention, task: Task, scores: &mut [f32]) {
+    let sizes = attention.sizes;
+    for (row, scores) in scores.chunks_exact_mut(sizes.keys).enumerate() {
+        let query = task.first + row;
+        let index = [task.batch, task.head, query, 0];
+        if let Some(bias) = &attention.bias {
+            add(scores, bias.from(index), bias.strides[3]);
+        }
+        if let Some(hidden) = &attention.hidden {
+            hide(scores, hidden.from(index), hidden.strides[3]);
+        }
+        if sizes.causal {
+            let seen = (query + 1 + sizes.keys).saturating_sub(sizes.queries).min(sizes.keys);
+            scores[seen..].fill(f32::NEG_INFINITY);
+        }
+    }
+}
+
+#[inline(always)]
+fn add(scores: &mut [f32], bias: &[f32], stride: usize) {
+    if stride == 1 {
+        scores.iter_mut().zip(bias).for_each(|(score, bias)| *score += bias);
+    } else {
+        scores.iter_mut().enumerate().for_each(|(key, score)| *score += bias[key * stride]);
+    }
+}
+
+#[inline(always)]
+fn hide(scores: &mut [f32], hidden: &[u8], stride: usize) {
+    let hidden_score = |score: f32, hidden: u8| if hidden == 0 { score } else { f32::NEG_INFINITY };
+    if stride == 1 {
+        scores.iter_mut().zip(hidden).for_each(|(score, hidden)| *score = hidden_score(*score, *hidden));
+    } else {
+        scores.iter_mut().enumerate().for_each(|(key, score)| *score = hidden_score(*score, hidden[key * stride]));
+    }
+}
+
+/// Gradients, each `[batch, seq, heads, dim]` in memory, but the bias's `[batch, heads, queries, keys]`.
+pub(crate) struct Gradients {
+    pub(crate) query: Vec<f32>,
+    pub(crate) key: Vec<f32>,
+    pub(crate) value: Vec<f32>,
+    pub(crate) bias: Option<Vec<f32>>,
+}
+
+/// What the way back needs of the way there.
+#[derive(Clone, Copy)]
+pub(crate) struct Past<'a> {
+    /// `[batch, queries, heads, value dim]` in memory.
+    pub(crate) output: &'a [f32],
+    /// `[batch, heads, queries]`
+    pub(crate) sums: &'a [f32],
+}
+
+/// Gradients from that of the output, `[batch, heads, queries, value dim]`.
+pub(crate) fn backward(attention: &Attention, past: Past, gradient: View<f32>, of_bias: bool) -> Gradients {
+    let sizes = attention.sizes;
+    let tasks: Vec<(usize, usize)> =
+        (0..sizes.batch).flat_map(|batch| (0..sizes.key_heads).map(move |head| (batch, head))).collect();
+    let heads: Vec<KeyHead> = tasks
+        .into_par_iter()
+        .map_init(Scratch::default, |scratch, (batch, key_head)| {
+            key_head_backward(attention, past, gradient, of_bias, [batch, key_head], scratch)
+        })
+        .collect();
+    let mut all = Gradients {
+        query: vec![0f32; sizes.batch * sizes.queries * sizes.heads * sizes.dim],
+        key: vec![0f32; sizes.batch * sizes.keys * sizes.key_heads * sizes.dim],
+        value: vec![0f32; sizes.batch * sizes.keys * sizes.key_heads * sizes.value_dim],
+        bias: of_bias.then(Vec::new),
+    };
+    let group = sizes.heads / sizes.key_heads;
+    for (index, part) in heads.into_iter().enumerate() {
+        let (batch, key_head) = (index / sizes.key_heads, index % sizes.key_heads);
+        for (place, rows) in part.query.chunks_exact(sizes.queries * sizes.dim).enumerate() {
+            spread(&mut all.query, rows, [batch, key_head * group + place], [sizes.queries, sizes.heads, sizes.dim]);
+        }
+        spread(&mut all.key, &part.key, [batch, key_head], [sizes.keys, sizes.key_heads, sizes.dim]);
+        spread(&mut all.value, &part.value, [batch, key_head], [sizes.keys, sizes.key_heads, sizes.value_dim]);
+        if let Some(bias) = &mut all.bias {
+            bias.extend(part.bias);
+        }
+    }
+    all
+}
+
+/// Puts one head's rows `[seq, dim]` into `[batch, seq, heads, dim]`.
+fn spread(into: &mut [f32], rows: &[f32], [batch, head]: [usize; 2], [seq, heads, dim]: [usize; 3]) {
+    for (position, row) in rows.chunks_exact(dim).enumerate() {
+        let place = ((batch * seq + position) * heads + head) * dim;
+        into[place..place + dim].copy_from_slice(row);
+    }
+}
+
+/// Gradients of one key head and of the query heads that share it.
+struct KeyHead {
+    /// `[heads of the group, queries, dim]`
+    query: Vec<f32>,
+    key: Vec<f32>,
+    value: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+#[derive(Default)]
+struct Scratch {
+    weights: Vec<f32>,
+    slopes: Vec<f32>,
+}
+
+fn key_head_backward(
+    attention: &Attention,
+    past: Past,
+    gradient: View<f32>,
+    of_bias: bool,
+    [batch, key_head]: [usize; 2],
+    scratch: &mut Scratch,
+) -> KeyHead {
+    let sizes = attention.sizes;
+    let group = sizes.heads / sizes.key_heads;
+    let block = sizes.block();
+    let mut part = KeyHead {
+        query: vec![0f32; group * sizes.queries * sizes.dim],
+        key: vec![0f32; sizes.keys * sizes.dim],
+        value: vec![0f32; sizes.keys * sizes.value_dim],
+        bias: Vec::with_capacity(if of_bias { group * sizes.queries * sizes.keys } else { 0 }),
+    };
+    if sizes.keys == 0 {
+        return part;
+    }
+    let key = attention.key.head(batch, key_head, 0, sizes.keys, sizes.dim);
+    let value = attention.value.head(batch, key_head, 0, sizes.keys, sizes.value_dim);
+    for head in key_head * group..(key_head + 1) * group {
+        for first in (0..sizes.queries).step_by(block) {
+            let task = Task { batch, head, first, rows: block.min(sizes.queries - first) };
+            let Scratch { weights, slopes } = &mut *scratch;
+            score(attention, task, weights);
+            slopes.resize(weights.len(), 0.0);
+            let outer = gradient.head(batch, head, first, task.rows, sizes.value_dim);
+            multiply(slopes, outer, value.transposed(), 1.0, Existing::Replace, Threads::One);
+            weigh(sizes, past, gradient, task, weights, slopes);
+            let weights = Matrix::new(weights, task.rows, sizes.keys);
+            let slope = Matrix::new(slopes, task.rows, sizes.keys);
+            multiply(&mut part.value, weights.transposed(), outer, 1.0, Existing::Add, Threads::One);
+            let query = attention.query.head(batch, head, first, task.rows, sizes.dim);
+            multiply(&mut part.key, slope.transposed(), query, sizes.scale, Existing::Add, Threads::One);
+            let place = ((head - key_head * group) * sizes.queries + first) * sizes.dim;
+            let into = &mut part.query[place..place + task.rows * sizes.dim];
+            multiply(into, slope, key, sizes.scale, Existing::Replace, Threads::One);
+            if of_bias {
+                part.bias.extend_from_slice(slopes);
+            }
+        }
+    }
+    part
+}
+
+/// Scores to weights `p`, and gradients of weights to those of scores: `p (g - Σ_k p_k g_k)`, where the sum over keys is that
+/// over the output's numbers times their gradients.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
+fn weigh(sizes: Sizes, past: Past, gradient: View<f32>, task: Task, weights: &mut [f32], slopes: &mut [f32]) {
+    let Task { batch, head, first, .. } = task;
+    let rows = weights.chunks_exact_mut(sizes.keys).zip(slopes.chunks_exact_mut(sizes.keys)).enumerate();
+    for (row, (weights, slopes)) in rows {
+        let query = first + row;
+        let total = past.sums[(batch * sizes.heads + head) * sizes.queries + query];
+        if total == f32::NEG_INFINITY {
+            weights.fill(0.0);
+            slopes.fill(0.0);
+            continue;
+        }
+        let place = ((batch * sizes.queries + query) * sizes.heads + head) * sizes.value_dim;
+        let output = &past.output[place..place + sizes.value_dim];
+        let outer = gradient.from([batch, head, query, 0]);
+        let stride = gradient.strides[3];
+        let level = if stride == 1 {
+            dot(output, &outer[..sizes.value_dim])
+        } else {
+            output.iter().enumerate().map(|(place, output)| output * outer[place * stride]).sum()
+        };
+        for (weight, slope) in weights.iter_mut().zip(slopes) {
+            *weight = exp(*weight - total);
+            *slope = *weight * (*slope - level);
+        }
+    }
+}

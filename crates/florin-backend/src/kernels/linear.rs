@@ -1,0 +1,70 @@
+//! A linear layer with its bias and activation, and its gradients.
+
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+use super::activation;
+use super::product::{Existing, Matrix, Threads, multiply};
+use crate::Activation;
+
+/// Rows that one task takes.
+const ROWS: usize = 32;
+
+/// `x · weight + bias`, before the activation. Shapes: x `[rows, input]`, weight `[input, output]`.
+pub(crate) fn product(x: Matrix, weight: Matrix, bias: Option<&[f32]>, rows: usize, output: usize) -> Vec<f32> {
+    let mut values = vec![0f32; rows * output];
+    let existing = match bias {
+        Some(bias) => {
+            values.par_chunks_mut(ROWS * output).for_each(|rows| {
+                rows.chunks_exact_mut(output).for_each(|row| row.copy_from_slice(bias));
+            });
+            Existing::Add
+        }
+        None => Existing::Replace,
+    };
+    multiply(&mut values, x, weight, 1.0, existing, Threads::All);
+    values
+}
+
+/// Numbers that one task of an elementwise pass takes.
+const NUMBERS: usize = 1 << 13;
+
+/// The activation of every number, the numbers kept.
+pub(crate) fn activated(values: &[f32], kind: Activation) -> Vec<f32> {
+    let mut output = vec![0f32; values.len()];
+    output.par_chunks_mut(NUMBERS).zip(values.par_chunks(NUMBERS)).for_each(|(output, values)| {
+        activation::apply(kind, values, output);
+    });
+    output
+}
+
+/// The gradient before the activation: `gradient · f'(z)`.
+pub(crate) fn before_activation(z: &[f32], gradient: &[f32], kind: Activation) -> Vec<f32> {
+    let mut output = vec![0f32; z.len()];
+    let chunks = output.par_chunks_mut(NUMBERS).zip(z.par_chunks(NUMBERS)).zip(gradient.par_chunks(NUMBERS));
+    chunks.for_each(|((output, z), gradient)| {
+        activation::backward(kind, z, gradient, output);
+    });
+    output
+}
+
+/// Sums over rows, `[output]`.
+pub(crate) fn column_sums(values: &[f32], output: usize) -> Vec<f32> {
+    let tasks = values.len().div_ceil(ROWS * output);
+    let mut partial = vec![0f32; tasks * output];
+    partial.par_chunks_mut(output).zip(values.par_chunks(ROWS * output)).for_each(|(sums, rows)| add_rows(sums, rows));
+    let mut sums = vec![0f32; output];
+    for partial in partial.chunks_exact(output) {
+        sums.iter_mut().zip(partial).for_each(|(sum, value)| *sum += value);
+    }
+    sums
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
+fn add_rows(sums: &mut [f32], rows: &[f32]) {
+    for row in rows.chunks_exact(sums.len()) {
+        for (sum, value) in sums.iter_mut().zip(row) {
+            *sum += value;
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What the fused operations do to plain numbers on the host: no tensors, no gradients' bookkeeping.
+//!
+//! Work is cut into pieces whose size depends on the shapes alone, and sums over pieces are added in order: the result is
+//! the same whatever the number of threads.
+
+pub(crate) mod activation;
+pub(crate) mod adamw;
+pub(crate) mod attention;
+pub(crate) mod float_math;
+pub(crate) mod layer_norm;
+pub(crate) mod linear;
+pub(crate) mod product;
+pub(crate) mod rows;

@@ -1,0 +1,106 @@
+//! Matrix products of strided views, with every bound checked before the one unsafe call.
+
+use gemm::Parallelism;
+
+/// A matrix inside a slice.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Row by row, without gaps.
+    pub(crate) fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
+        Self::strided(data, [rows, columns], [columns, 1])
+    }
+
+    /// # Panics
+    ///
+    /// If the slice is too short.
+    pub(crate) fn strided(data: &'a [f32], [rows, columns]: [usize; 2], strides: [usize; 2]) -> Self {
+        let [row_stride, column_stride] = strides;
+        let last = rows.saturating_sub(1) * row_stride + columns.saturating_sub(1) * column_stride;
+        assert!(rows * columns == 0 || last < data.len(), "a matrix of {rows} × {columns} reaches beyond its numbers");
+        Self { data, rows, columns, row_stride, column_stride }
+    }
+
+    /// Rows as columns.
+    pub(crate) fn transposed(self) -> Self {
+        let Self { data, rows, columns, row_stride, column_stride } = self;
+        Self { data, rows: columns, columns: rows, row_stride: column_stride, column_stride: row_stride }
+    }
+}
+
+/// What happens to the numbers already in the output.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// They are replaced.
+    Replace,
+    /// The product is added to them.
+    Add,
+}
+
+/// Who multiplies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// This thread alone, as one of many.
+    One,
+    /// All of them, where the product is large enough to be worth waking them.
+    All,
+}
+
+/// Multiplications below which waking other threads costs more than it gains.
+const WORTH_THREADS: usize = 1 << 20;
+
+/// `output (+)= factor · left · right`, the output row by row without gaps.
+///
+/// # Panics
+///
+/// If the sizes do not fit together.
+#[expect(unsafe_code, reason = "the product of the crate gemm takes pointers")]
+pub(crate) fn multiply(
+    output: &mut [f32],
+    left: Matrix,
+    right: Matrix,
+    factor: f32,
+    existing: Existing,
+    threads: Threads,
+) {
+    let (m, n, k) = (left.rows, right.columns, left.columns);
+    assert_eq!(k, right.rows, "inner sizes must agree");
+    assert_eq!(output.len(), m * n, "the output must hold the product");
+    if m * n == 0 {
+        return;
+    }
+    let parallelism =
+        if threads == Threads::All && m * n * k >= WORTH_THREADS { Parallelism::Rayon(0) } else { Parallelism::None };
+    // SAFETY: the output holds m · n numbers in rows of n; `Matrix::strided` has checked that the farthest number of each
+    // factor lies inside its slice; the output is borrowed mutably, so that nothing overlaps it.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            output.as_mut_ptr(),
+            1,
+            n as isize,
+            existing == Existing::Add,
+            left.data.as_ptr(),
+            left.column_stride as isize,
+            left.row_stride as isize,
+            right.data.as_ptr(),
+            right.column_stride as isize,
+            right.row_stride as isize,
+            1.0,
+            factor,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
