@@ -67,6 +67,7 @@ def documents() -> list[dict[str, np.ndarray]]:
             "ordinals": np.concatenate([lines, places], axis=1),
             "print": weights.uniform(f"{name}.print", (words, PRINT_FEATURES)),
             "line_of": np.array(LINES[index]),
+            "widths": np.float32(4.0) + weights.uniform(f"{name}.widths", (words,)) * np.float32(3.0),
             "heights": np.float32(1.0) + weights.uniform(f"{name}.heights", (words,)) * np.float32(0.3),
             "centres": centres(name, LINES[index]),
         }
@@ -159,10 +160,11 @@ def read_pieces(pieces: list[list[int]], line_of: list[int], sizes: DocumentSize
     return windows, places
 
 
-def neighbours(document: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Shares of each word's line, and of what stands left of it: before it in its line, or in another line, further left,
-    and no further up or down than half the smaller height."""
+def neighbours(document: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shares of each word's line, of what stands left of it (before it in its line, or in another line, further left, and no
+    further up or down than half the smaller height), and of the next row above that overlaps it."""
     line_of, heights = document["line_of"], document["heights"].astype(np.float64)
+    widths = document["widths"].astype(np.float64)
     across, down = document["centres"].astype(np.float64).T
     words = len(line_of)
     line, left = np.zeros((words, words)), np.zeros((words, words))
@@ -175,7 +177,16 @@ def neighbours(document: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]
                 left[word, other] = other < word
             else:
                 left[word, other] = across[other] < across[word] and apart < most
-    return tuple(shares / np.maximum(shares.sum(1, keepdims=True), 1) for shares in (line, left))
+    above = np.zeros((words, words))
+    for word in range(words):
+        overlaps = np.abs(across - across[word]) < 0.5 * (widths + widths[word])
+        rise = down[word] - down
+        candidates = overlaps & (rise > 0.5)
+        if candidates.any():
+            nearest = rise[candidates].min()
+            assert (np.abs(rise[candidates] - nearest - 0.5) > 1e-4).all(), "on the edge: choose other centres"
+            above[word] = candidates & (rise < nearest + 0.5)
+    return tuple(shares / np.maximum(shares.sum(1, keepdims=True), 1) for shares in (line, left, above))
 
 
 def assemble(read: list[dict[str, np.ndarray]], kind: torch.dtype, sizes: DocumentSizes = SIZES) -> Batch:
@@ -201,7 +212,7 @@ def assemble(read: list[dict[str, np.ndarray]], kind: torch.dtype, sizes: Docume
         for word, (window, place, count) in enumerate(chosen):
             index[row, word, :count] = window * seq + torch.arange(place, place + count)
             weight[row, word, :count] = 1 / max(count, 1)
-    beside = torch.zeros(2, len(read), words, words, dtype=kind)
+    beside = torch.zeros(3, len(read), words, words, dtype=kind)
     for row, document in enumerate(read):
         for axis, shares in enumerate(neighbours(document)):
             beside[axis, row, : len(shares), : len(shares)] = torch.from_numpy(shares).to(kind)
@@ -234,6 +245,7 @@ def assemble(read: list[dict[str, np.ndarray]], kind: torch.dtype, sizes: Docume
         vectors=None,
         line_mean=beside[0],
         left_mean=beside[1],
+        above_mean=beside[2],
         boxes=padded("boxes", 6, torch.int64),
         ordinals=padded("ordinals", 4, torch.int64),
         print=padded("print", PRINT_FEATURES, kind),

@@ -86,6 +86,7 @@ class Batch:
     vectors: Tensor | None  # [batch, words, text width]: instead of the pieces, what an encoder that does not learn once gave
     line_mean: Tensor  # [batch, words, words]
     left_mean: Tensor  # [batch, words, words]
+    above_mean: Tensor  # [batch, words, words]
     boxes: Tensor  # [batch, words, 6]
     ordinals: Tensor  # [batch, words, 4]
     print: Tensor  # [batch, words, features]
@@ -261,7 +262,7 @@ class Document(nn.Module):
         width = len(sizes.text_states) * sizes.text.hidden_size
         self.text, self.text_norm = Bert(sizes.text), nn.LayerNorm(width, eps=1e-5)
         self.text_projection = nn.Linear(width, sizes.dim)
-        self.line_text, self.left_text = nn.Linear(sizes.dim, sizes.dim), nn.Linear(sizes.dim, sizes.dim)
+        self.line_text, self.left_text, self.above_text = (nn.Linear(sizes.dim, sizes.dim) for _ in range(3))
         self.text_states, self.text_learns = sizes.text_states, sizes.text_context == "document"
         self.layout = Layout(sizes.layout) if sizes.layout else None
         self.image = Vit(sizes.image) if sizes.image else None
@@ -290,7 +291,8 @@ class Document(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         words = self.encode_text(batch) if batch.vectors is None else batch.vectors
         words = self.text_projection(self.text_norm(words))
-        words = words + self.line_text(batch.line_mean @ words) + self.left_text(batch.left_mean @ words)
+        line, left = self.line_text(batch.line_mean @ words), self.left_text(batch.left_mean @ words)
+        words = words + line + left + self.above_text(batch.above_mean @ words)
         streams, present = [words], [torch.ones(words.shape[0], dtype=torch.bool)]
         if self.layout is not None:
             streams.append(self.layout(batch.boxes, batch.ordinals, batch.print))

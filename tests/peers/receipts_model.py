@@ -71,6 +71,7 @@ def batch_of(sizes: DocumentSizes, count: int, words: int) -> Batch:
         vectors=None,
         line_mean=(same_line / same_line.sum(1, keepdim=True)).expand(count, -1, -1),
         left_mean=(before / before.sum(1, keepdim=True).clamp(min=1)).expand(count, -1, -1),
+        above_mean=(line[:, None] == line[None, :] + 1).float().div(WORDS_PER_LINE).expand(count, -1, -1),
         boxes=torch.randint(0, layout.bins, (count, words, 6)),
         ordinals=torch.randint(0, layout.words, (count, words, 4)),
         print=torch.rand(count, words, layout.print_features),

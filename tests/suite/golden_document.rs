@@ -109,6 +109,7 @@ fn features(fixture: &Fixture, index: usize) -> DocumentFeatures {
     DocumentFeatures {
         pieces,
         line_of: fixture.ints(&name("line_of")).1.into_iter().map(|line| line as usize).collect(),
+        widths: fixture.floats(&name("widths")).1,
         heights: fixture.floats(&name("heights")).1,
         boxes: rows_of_ints(fixture, &name("boxes")),
         ordinals: rows_of_ints(fixture, &name("ordinals")),

@@ -138,11 +138,22 @@ impl RunConfig {
         }
     }
 
-    /// Reads a `config.toml`.
+    /// Reads a `config.toml`. What it leaves out is as usual for what it asks: with `data`, as in [`RunConfig::for_data`].
     pub fn read(path: &Path) -> Result<Self, FinanceError> {
         let failed = |reason: String| FinanceError::File { path: path.into(), reason };
         let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-        toml::from_str(&text).map_err(|error| failed(error.to_string()))
+        Self::parse(&text).map_err(failed)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        // Twice: for what is asked and for where a mistake stands, then over the usual settings.
+        let asked: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        let Some(data) = asked.data else { return Ok(asked) };
+        let usual = toml::Table::try_from(Self::for_data(data, asked.init)).map_err(|error| error.to_string())?;
+        let given: toml::Table = toml::from_str(text).map_err(|error| error.to_string())?;
+        let mut all = usual;
+        all.extend(given);
+        all.try_into().map_err(|error| error.to_string())
     }
 
     /// Refuses what cannot be meant.
@@ -166,5 +177,32 @@ impl RunConfig {
             return wrong("drawn_training and drawn_held_out must be at least 1".into());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_leaves_out_what_is_usual_for_its_data() {
+        let drawn = RunConfig::parse("seed = 3").expect("one setting");
+        assert_eq!(drawn, RunConfig { seed: 3, ..RunConfig::drawn() });
+        let text = "data = \"DIR\"\nepochs = 7\n[init]\npretrained = \"minilm\"";
+        let usual = RunConfig::for_data("DIR".into(), Init::Pretrained("minilm".into()));
+        let found = RunConfig::parse(text).expect("three settings");
+        assert_eq!(found, RunConfig { epochs: 7, ..usual });
+        assert!(RunConfig::parse("data = \"DIR\"\nepoch = 7").unwrap_err().contains("epoch"));
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let config = RunConfig {
+            fields: Some(vec!["a".into()]),
+            only_folds: vec![1],
+            ..RunConfig::for_data("DIR".into(), Init::None)
+        };
+        let text = toml::to_string(&config).expect("a configuration can be written");
+        assert_eq!(RunConfig::parse(&text).expect("and read"), config);
     }
 }

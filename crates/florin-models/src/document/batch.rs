@@ -18,6 +18,8 @@ pub struct DocumentBatch {
     pub line_mean: Tensor<3>,
     /// `[batch, words, words]`: each word's mean over what stands left of it in its row; zero where nothing does.
     pub left_mean: Tensor<3>,
+    /// `[batch, words, words]`: each word's mean over what stands next above it; zero where nothing does.
+    pub above_mean: Tensor<3>,
     /// `[batch, words, 6]`
     pub boxes: Tensor<3, Int>,
     /// `[batch, words, 4]`
@@ -82,12 +84,13 @@ impl DocumentBatch {
             TextContext::Document => pieces(documents, config, special, words, device),
             TextContext::Line => vectors(documents, cache, config.text_width(), words, device),
         };
-        let (line_mean, left_mean) = neighbours(documents, words, device);
+        let [line_mean, left_mean, above_mean] = neighbours(documents, words, device);
         let (horizontal, vertical) = distances(documents, config, words, device);
         Self {
             text,
             line_mean,
             left_mean,
+            above_mean,
             boxes: padded_ints(documents, words, device, |document| &document.boxes),
             ordinals: padded_ints(documents, words, device, |document| &document.ordinals),
             print: padded_print(documents, words, device),
@@ -130,24 +133,40 @@ fn vectors(
     WordText::Vectors(Tensor::from_data(TensorData::new(values, [documents.len(), words, width]), device))
 }
 
-/// Averages over lines, and over what stands to the left in the same row: `TOTAL` may be three columns away from its amount.
-fn neighbours(documents: &[&DocumentFeatures], words: usize, device: &Device) -> (Tensor<3>, Tensor<3>) {
+/// Averages over lines, over what stands to the left in the same row (`TOTAL` may be three columns away from its amount), and
+/// over what stands next above (the heading of a column may be all that tells one date from another).
+fn neighbours(documents: &[&DocumentFeatures], words: usize, device: &Device) -> [Tensor<3>; 3] {
     let size = documents.len() * words * words;
-    let (mut line, mut left) = (vec![0f32; size], vec![0f32; size]);
+    let mut means = [vec![0f32; size], vec![0f32; size], vec![0f32; size]];
     for (row, document) in documents.iter().enumerate() {
         for word in 0..document.line_of.len() {
             let place = (row * words + word) * words;
-            let (line, left) = (&mut line[place..place + words], &mut left[place..place + words]);
+            let [line, left, above] = means.each_mut().map(|mean| &mut mean[place..place + words]);
+            let nearest = (0..document.line_of.len()).filter_map(|other| height_above(document, other, word));
+            let nearest = nearest.fold(f32::INFINITY, f32::min);
             for other in 0..document.line_of.len() {
+                let near = height_above(document, other, word).is_some_and(|height| height < nearest + SAME_ROW);
                 line[other] = f32::from(u8::from(document.line_of[other] == document.line_of[word]));
                 left[other] = f32::from(u8::from(stands_left(document, other, word)));
+                above[other] = f32::from(u8::from(near));
             }
-            normalise(line);
-            normalise(left);
+            for shares in [line, left, above] {
+                normalise(shares);
+            }
         }
     }
-    let tensor = |values| Tensor::from_data(TensorData::new(values, [documents.len(), words, words]), device);
-    (tensor(line), tensor(left))
+    means.map(|values| Tensor::from_data(TensorData::new(values, [documents.len(), words, words]), device))
+}
+
+/// Furthest that two words of a row stand apart vertically, in line heights.
+const SAME_ROW: f32 = 0.5;
+
+/// How far another word stands above a word that it overlaps horizontally, in line heights.
+fn height_above(document: &DocumentFeatures, other: usize, word: usize) -> Option<f32> {
+    let ([x, y], [own_x, own_y]) = (document.centres[other], document.centres[word]);
+    let overlaps = (x - own_x).abs() < 0.5 * (document.widths[other] + document.widths[word]);
+    let height = own_y - y;
+    (overlaps && height > SAME_ROW).then_some(height)
 }
 
 fn stands_left(document: &DocumentFeatures, other: usize, word: usize) -> bool {

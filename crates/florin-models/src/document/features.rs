@@ -30,6 +30,8 @@ pub struct DocumentFeatures {
     pub print: Vec<[f32; PRINT_FEATURES]>,
     /// Centre of each word, in heights of a usual line.
     pub centres: Vec<[f32; 2]>,
+    /// Width of each word, in the same measure.
+    pub widths: Vec<f32>,
     /// Height of each word, in the same measure.
     pub heights: Vec<f32>,
     /// The picture, where there is one and the model looks at it.
@@ -68,6 +70,7 @@ impl DocumentFeatures {
             ordinals: self.ordinals[first..end].to_vec(),
             print: self.print[first..end].to_vec(),
             centres: self.centres[first..end].to_vec(),
+            widths: self.widths[first..end].to_vec(),
             heights: self.heights[first..end].to_vec(),
             picture,
         }
@@ -111,6 +114,7 @@ impl FeatureExtractor {
             ordinals: Vec::with_capacity(words.len()),
             print: Vec::with_capacity(words.len()),
             centres: Vec::with_capacity(words.len()),
+            widths: words.iter().map(|word| word.bounds.width() / line_height).collect(),
             heights: words.iter().map(|word| word.bounds.height() / line_height).collect(),
             picture: None,
         };

@@ -25,6 +25,8 @@ pub struct DocumentModel {
     pub line_text: Linear,
     /// Adds the text to the left of a word in its row.
     pub left_text: Linear,
+    /// Adds the text next above a word, such as the heading of its column.
+    pub above_text: Linear,
     /// Reads where the words stand.
     pub layout: Option<LayoutEncoder>,
     /// Reads the picture.
@@ -81,6 +83,7 @@ impl DocumentConfig {
             text_projection: Linear::new(self.text_width(), self.dim, device),
             line_text: Linear::new(self.dim, self.dim, device),
             left_text: Linear::new(self.dim, self.dim, device),
+            above_text: Linear::new(self.dim, self.dim, device),
             layout: self.layout.as_ref().map(|layout| layout.init(device)),
             image: self.image.as_ref().map(|image| image.init(device)),
             fusion: self.fusion().init(device),
@@ -139,7 +142,7 @@ impl DocumentModel {
         Stream { modality, tokens: Tokens::new(self.dropout.forward(words), batch.mask.clone()), present }
     }
 
-    /// Each word's text with its line's and its row's, `[batch, words, dim]`.
+    /// Each word's text with its line's, its row's and that above it, `[batch, words, dim]`.
     fn words_of_text(&self, batch: &DocumentBatch) -> Tensor<3> {
         let words = match &batch.text {
             WordText::Vectors(vectors) => vectors.clone(),
@@ -152,7 +155,8 @@ impl DocumentModel {
         let words = self.text_projection.forward(self.text_norm.forward(words));
         let line = self.line_text.forward(batch.line_mean.clone().matmul(words.clone()));
         let left = self.left_text.forward(batch.left_mean.clone().matmul(words.clone()));
-        words + line + left
+        let above = self.above_text.forward(batch.above_mean.clone().matmul(words.clone()));
+        words + line + left + above
     }
 
     fn score(&self, tokens: &Tokens, weights: Tensor<2>) -> DocumentOutput {

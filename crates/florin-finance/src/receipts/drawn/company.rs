@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use super::language::Language;
 
 /// How many companies print with each template.
-pub(super) const COMPANIES_PER_TEMPLATE: u64 = 80;
+pub(super) const COMPANIES_PER_TEMPLATE: u64 = 400;
 
 /// Names the stream that companies come from, so that it is not any receipt's stream.
 const COMPANY_SEED: u64 = 0x00f1_0212_c0de;
