@@ -109,7 +109,9 @@ impl Report {
             let name = |(index, curve): (usize, &super::Curve)| (charts::series(index), curve.name.clone());
             let keys: Vec<(String, String)> = self.curves.iter().enumerate().map(name).collect();
             figure(page, "Training loss", &charts::losses(&self.curves), &keys, "");
-            figure(page, "F1 on held-out documents", &charts::validation(&self.curves), &keys, "");
+            if self.curves.iter().any(|curve| !curve.scores.is_empty()) {
+                figure(page, "F1 on held-out documents", &charts::validation(&self.curves), &keys, "");
+            }
         }
         if !self.weights.is_empty() {
             let caption = "How much the fused words leaned on each modality, on average.";

@@ -23,6 +23,7 @@ enum Block {
     },
     Address,
     Contact,
+    Website,
     TaxNumber,
     Registration,
     Slogan,
@@ -65,7 +66,7 @@ fn write(draft: &mut Draft<'_>, customers: f64) {
 
 /// Which blocks stand above the goods and which below, in the company's order.
 fn order(draft: &mut Draft<'_>, customers: f64) -> (Vec<Block>, Vec<Block>) {
-    let apart = draft.habit(0.3);
+    let apart = draft.habit(0.4);
     let mut head = vec![Block::Number];
     let mut foot = Vec::new();
     let seller_below = draft.habit(0.12);
@@ -73,6 +74,7 @@ fn order(draft: &mut Draft<'_>, customers: f64) -> (Vec<Block>, Vec<Block>) {
     let date_below = draft.habit(0.3);
     for (block, chance, below) in [
         (Block::Contact, 0.5, 0.3),
+        (Block::Website, 0.3, 0.5),
         (Block::TaxNumber, 0.5, 0.3),
         (Block::Registration, 0.3, 0.1),
         (Block::Slogan, 0.3, 0.2),
@@ -100,10 +102,12 @@ fn order(draft: &mut Draft<'_>, customers: f64) -> (Vec<Block>, Vec<Block>) {
         head.insert(first, seller);
     }
     if apart {
-        if draft.habit(0.6) {
+        // Below the name with something between, after the customer's address or before it, or at the foot.
+        let name = head.iter().position(|block| matches!(block, Block::Seller { .. })).map_or(0, |name| name + 1);
+        if draft.habit(0.4) {
             foot.insert(draft.habits.random_range(0..=foot.len()), Block::Address);
         } else {
-            head.push(Block::Address);
+            head.insert(draft.habits.random_range(name..=head.len()), Block::Address);
         }
     }
     (head, foot)
@@ -123,10 +127,15 @@ fn put(draft: &mut Draft<'_>, block: Block, align: Align) {
             draft.page.gap(0.3);
         }
         Block::Address => {
-            let (small, lines) = (style.sized(0.9), draft.habits.random_range(1..4));
-            draft.address(align, small, lines);
+            let lines = draft.habits.random_range(1..5);
+            let style = if draft.habit(0.5) { style.sized(0.9) } else { style };
+            draft.address(align, style, lines);
         }
         Block::Contact => draft.contact(align),
+        Block::Website => {
+            let website = draft.company.website.clone();
+            draft.say(align, website);
+        }
         Block::TaxNumber => draft.tax_number(align),
         Block::Registration => draft.registration(align),
         Block::Slogan => draft.slogan(align),

@@ -145,7 +145,8 @@ impl<'a> Draft<'a> {
             format!("{} {family}", pick(self.words.first_names, self.random))
         };
         let mut lines = vec![name];
-        lines.extend(wrap_address(&address(language, self.random), 2, true));
+        let rows = self.random.random_range(1..=4);
+        lines.extend(wrap_address(&address(language, self.random), rows, true));
         lines
     }
 
