@@ -174,3 +174,11 @@ fn adamw_is_the_composed_one() {
     }
     assert_near("weights", &values(weights), &values(exact));
 }
+
+#[test]
+fn attention_does_not_swallow_nan() {
+    let device = crate::device("cpu").expect("the cpu device is always there");
+    let one = Tensor::<4>::ones([1, 1, 1, 8], &device);
+    let output = attention(one.clone() * f32::NAN, one.clone(), one, None, None, AttentionOptions::default());
+    assert!(values(output).iter().all(|value| value.is_nan()));
+}

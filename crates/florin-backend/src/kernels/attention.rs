@@ -153,8 +153,8 @@ fn attend(attention: &Attention, task: Task, scores: &mut Vec<f32>) -> Block {
 fn exponentials(scores: &mut [f32], keys: usize, sums: &mut [f32], inverses: &mut [f32]) {
     for ((row, logarithm), inverse) in scores.chunks_exact_mut(keys).zip(sums).zip(inverses) {
         let most = max(row);
-        if most == f32::NEG_INFINITY {
-            // Nothing may be seen: weights of zero, and an inverse of zero.
+        if most == f32::NEG_INFINITY && !row.iter().any(|score| score.is_nan()) {
+            // Nothing may be seen: weights of zero, and an inverse of zero. A row of NaN is not that, and must stay visible.
             row.fill(0.0);
             *logarithm = f32::NEG_INFINITY;
             continue;
