@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -16,7 +17,7 @@ const PICTURES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 /// Endings of OCR lines beside a picture.
 const LINES: [&str; 4] = ["json", "tsv", "hocr", "html"];
 
-/// Reads every picture of a folder that the table does not hold yet.
+/// Reads every picture of a folder that the table does not hold yet, or could not be read before.
 pub(crate) fn predict(options: &PredictOptions) -> anyhow::Result<()> {
     let Some(csv) = &options.csv else { bail!("a folder needs --csv OUT.csv for its rows") };
     if options.ocr.is_some() || options.draw.is_some() {
@@ -85,29 +86,39 @@ fn row(path: &Path, reading: &Reading) -> Vec<String> {
     row
 }
 
-/// Files that the table holds already; a new table gets its header, a row cut by an interruption is cut off.
+/// Files that the table holds already. A new table gets its header; a row that an interruption cut, or that says why its
+/// picture could not be read, is taken out, so that the picture is read again.
 fn open_table(path: &Path, header: &[String]) -> anyhow::Result<HashSet<String>> {
     let say = || path.display().to_string();
     let text = if path.exists() { std::fs::read_to_string(path).with_context(say)? } else { String::new() };
-    if text.is_empty() {
-        let mut table = csv::Writer::from_writer(File::create(path).with_context(say)?);
-        table.write_record(header).and_then(|()| Ok(table.flush()?)).with_context(say)?;
-        return Ok(HashSet::new());
-    }
-    let whole = text.rfind('\n').map_or(0, |end| end + 1);
-    let mut table = csv::Reader::from_reader(&text.as_bytes()[..whole]);
+    let mut table = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
     let found: Vec<String> = table.headers().with_context(say)?.iter().map(str::to_owned).collect();
-    if found != header {
+    if !text.is_empty() && found != header {
         bail!("{}: its columns are {}, expected {}; choose another --csv", say(), found.join(","), header.join(","));
     }
-    let mut done = HashSet::new();
-    for record in table.records() {
-        done.insert(record.with_context(say)?.get(0).unwrap_or_default().to_owned());
+    let mut rows = table.records().collect::<Result<Vec<_>, _>>().with_context(say)?;
+    let before = rows.len();
+    // A value may hold line breaks, so that a row can be cut in the middle of one: then its quote is never closed.
+    if !text.ends_with('\n') || text.matches('"').count() % 2 == 1 {
+        rows.pop();
     }
-    if whole < text.len() {
-        File::options().write(true).open(path).and_then(|file| file.set_len(whole as u64)).with_context(say)?;
+    rows.retain(|row| row.len() == header.len() && row.get(header.len() - 1) == Some(""));
+    if text.is_empty() || rows.len() < before {
+        write_table(path, header, &rows).with_context(say)?;
     }
-    Ok(done)
+    Ok(rows.iter().map(|row| row[0].to_owned()).collect())
+}
+
+/// Puts a table of these rows in the place of what was there.
+fn write_table(path: &Path, header: &[String], rows: &[csv::StringRecord]) -> anyhow::Result<()> {
+    let mut table = csv::Writer::from_writer(Vec::new());
+    table.write_record(header)?;
+    for row in rows {
+        table.write_record(row)?;
+    }
+    let bytes = table.into_inner()?;
+    florin_data::files::write_atomically(path, |file| file.write_all(&bytes))?;
+    Ok(())
 }
 
 fn append(path: &Path) -> anyhow::Result<File> {
@@ -136,14 +147,29 @@ fn name(path: &Path) -> String {
 mod tests {
     use super::*;
 
+    fn reopened(name: &str, text: &str) -> (HashSet<String>, String) {
+        let path = std::env::temp_dir().join(format!("florin-folder-{name}-{}.csv", std::process::id()));
+        std::fs::write(&path, text).expect("a small file");
+        let done = open_table(&path, &["file", "total", "error"].map(str::to_owned)).expect("the table is readable");
+        let left = std::fs::read_to_string(&path).expect("still there");
+        let _ = std::fs::remove_file(&path);
+        (done, left)
+    }
+
     #[test]
     fn a_row_cut_by_an_interruption_is_read_again() {
-        let path = std::env::temp_dir().join(format!("florin-folder-{}.csv", std::process::id()));
-        std::fs::write(&path, "file,total,error\na.png,1.00,\nb.png,2.").expect("a small file");
-        let header = ["file", "total", "error"].map(str::to_owned);
-        let done = open_table(&path, &header).expect("the table is readable");
-        assert_eq!(done, HashSet::from(["a.png".to_owned()]));
-        assert_eq!(std::fs::read_to_string(&path).expect("still there"), "file,total,error\na.png,1.00,\n");
-        let _ = std::fs::remove_file(&path);
+        let whole = "file,total,error\na.png,1.00,\n";
+        for cut in ["b.png,2.", "b.png,\"2.00\nand", "b.png,\"2.00\n"] {
+            let (done, left) = reopened("cut", &format!("{whole}{cut}"));
+            assert_eq!(done, HashSet::from(["a.png".to_owned()]), "{cut:?}");
+            assert_eq!(left, whole, "{cut:?}");
+        }
+    }
+
+    #[test]
+    fn a_picture_that_could_not_be_read_is_tried_again() {
+        let (done, left) = reopened("failed", "file,total,error\na.png,,no lines\nb.png,\"2\n0\",\n");
+        assert_eq!(done, HashSet::from(["b.png".to_owned()]));
+        assert_eq!(left, "file,total,error\nb.png,\"2\n0\",\n");
     }
 }
