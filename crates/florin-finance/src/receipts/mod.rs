@@ -1,9 +1,11 @@
 //! Reading receipts: fields with confidence and evidence from a picture and its OCR lines.
 //!
 //! `drawn` makes receipts, `config` says what a run does, `prepare` turns documents into what a model learns from, `training` trains one model,
-//! `decode` turns its scores into fields, `reader` opens a trained model, `run` puts everything together and `metrics` judges it.
+//! `decode` turns its scores into fields, `reader` opens a trained model, `run` puts everything together, `metrics` judges it and `compare`
+//! compares runs.
 
 mod augment;
+mod compare;
 mod config;
 mod decode;
 pub mod drawn;
@@ -19,6 +21,7 @@ mod vocabulary;
 
 use crate::TaskInfo;
 
+pub use compare::{RunComparison, compare};
 pub use config::{Init, RunConfig, Split};
 pub use decode::FieldPrediction;
 pub use metrics::{FieldRow, Metrics};
