@@ -162,9 +162,19 @@ fn a_run_leaves_everything_and_reads_pictures_and_folders() {
     assert!(refusal(&call).contains("1 of 2"), "one bad file fails the call but not the other file");
     let rows = fs::read_to_string(&table).expect("the table is there");
     assert!(rows.contains("\nreceipt.png,") && rows.contains("\nbroken.jpg,"), "{rows}");
+    // The good picture's row stays as it is; the bad one is tried again, until it can be read.
+    assert!(refusal(&call).contains("1 of 1"));
+    assert_eq!(fs::read_to_string(&table).expect("still there").lines().count(), 3);
+    fs::copy(&picture, folder.path().join("broken.jpg")).expect("mended");
+    fs::copy(folder.path().join("receipt.json"), folder.path().join("broken.json")).expect("mended");
+    let mended = florin(&call);
+    assert!(mended.status.success(), "{}", text(&mended.stderr));
+    let found = fs::read_to_string(&table).expect("still there");
+    let good = rows.lines().find(|row| row.starts_with("receipt.png,")).expect("read before");
+    assert!(found.contains(good) && found.lines().count() == 3 && !found.contains("cannot read"), "{found}");
     let again = florin(&call);
     assert!(again.status.success(), "nothing is left to do: {}", text(&again.stderr));
-    assert_eq!(fs::read_to_string(&table).expect("still there"), rows);
+    assert_eq!(fs::read_to_string(&table).expect("still there"), found);
 
     let metrics =
         json_of(&["evaluate", "receipts", "--weights", &world.name("run"), "--data", &world.name("pack"), "--json"]);
