@@ -75,6 +75,12 @@ class Fixture:
         print(f"{path}: {size} bytes, {len(self.tensors)} tensors")
 
 
+def same(one: torch.Tensor, other: torch.Tensor, what: str, most: float = 1e-12) -> None:
+    """The oracle is only as good as its agreement with a second, independent one."""
+    gap = (one - other).abs().max().item()
+    assert gap < most, f"{what}: two oracles differ by {gap}"
+
+
 def safetensors_bytes(tensors: dict[str, np.ndarray], header: dict[str, str]) -> bytes:
     """The file with names in order: the library's own writer orders its header at random, and every commit would differ."""
     kinds = {"float64": "F64", "float32": "F32", "int64": "I64"}

@@ -16,10 +16,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
+import contrast
 import reference
 import weights
 from documents import LINE_SIZES, SIZES, SPECIAL, assemble, documents
-from fixture import Fixture, differences
+from fixture import Fixture, differences, same
+from weights import tensor
 
 
 def twice(make):
@@ -28,20 +30,9 @@ def twice(make):
     return copy.deepcopy(module).double(), module.float()
 
 
-def tensor(name: str, shape: tuple[int, ...], scale: float = 1.0) -> torch.Tensor:
-    """An f32 input."""
-    return torch.from_numpy(weights.uniform(name, shape) * np.float32(scale))
-
-
 def gradients(module: torch.nn.Module, rename=lambda name: name) -> dict[str, torch.Tensor]:
     """Gradients of all parameters that the loss touches."""
     return {rename(name): p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
-
-
-def same(one: torch.Tensor, other: torch.Tensor, what: str) -> None:
-    """The oracle is only as good as its agreement with a second, independent one."""
-    gap = (one - other).abs().max().item()
-    assert gap < 1e-12, f"{what}: two oracles differ by {gap}"
 
 
 # ---------------------------------------------------------------------------------------------------- text encoder
@@ -606,7 +597,7 @@ def trace(folder: Path) -> None:
     fixture.write(folder)
 
 
-CASES = [bert, span_loss, token_attention, document, document_lines, trace, vit, layout, block]
+CASES = [bert, span_loss, token_attention, document, document_lines, trace, vit, layout, block, *contrast.CASES]
 
 
 def main() -> None:

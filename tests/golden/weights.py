@@ -34,6 +34,11 @@ def uniform(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return (unit - np.float32(1.0)).reshape(shape)
 
 
+def tensor(name: str, shape: tuple[int, ...], scale: float = 1.0) -> torch.Tensor:
+    """An f32 input."""
+    return torch.from_numpy(uniform(name, shape) * np.float32(scale))
+
+
 def values(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """The parameter of that name, in PyTorch's orientation."""
     noise = uniform(name, shape) * AMPLITUDE

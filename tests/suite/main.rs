@@ -9,6 +9,7 @@ mod golden_weights;
 
 mod golden_bert;
 mod golden_block;
+mod golden_contrast;
 mod golden_document;
 mod golden_layout;
 mod golden_span;
