@@ -15,13 +15,11 @@ struct Given {
     numbers: Vec<Tensor<1>>,
 }
 
+/// From inputs and a chunk to named parts, the loss first.
+type Compute<'a> = &'a dyn Fn(&Given, usize, &Fixture) -> Vec<(&'static str, Tensor<1>)>;
+
 /// Opens a case, computes its named parts with every chunk, the loss first, and compares them and all gradients.
-fn golden(
-    case: &str,
-    vectors: &[&str],
-    numbers: &[&str],
-    compute: &dyn Fn(&Given, usize, &Fixture) -> Vec<(&'static str, Tensor<1>)>,
-) {
+fn golden(case: &str, vectors: &[&str], numbers: &[&str], compute: Compute<'_>) {
     let fixture = Fixture::open(case);
     let device = florin_backend::device("cpu").expect("the cpu device is always there").autodiff();
     for chunk in CHUNKS {

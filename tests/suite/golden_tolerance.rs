@@ -43,6 +43,9 @@ pub(crate) const TRAINED_WEIGHT: Tolerance = Tolerance { roundings: 64.0, share:
 /// each (Vulkan allows 3 for exp, more for larger arguments), in some hundred operations in a row.
 pub(crate) const PARITY: f64 = 5e-4;
 
+/// One operation on a device against f64, in roundings of the largest value: its own approximation, or a sum of some twenty products.
+pub(crate) const PARITY_OPERATION: f64 = 32.0;
+
 impl Tolerance {
     /// The largest error allowed in a tensor whose largest magnitude is `scale`, in a fixture where that of the largest tensor of the
     /// kind is `largest`, when torch's own error is `torch`.

@@ -18,3 +18,4 @@ mod golden_trace;
 mod golden_vit;
 
 mod parity;
+mod parity_operations;

@@ -14,6 +14,6 @@ pub use device::{BackendError, DeviceInfo, available, device, seed};
 pub use fused::AdamWStep;
 pub use operations::{
     Activation, AttentionOptions, activation, add_norm, attention, cross_entropy, embedding, layer_norm, linear,
-    linear_activation, log_softmax, softmax,
+    linear_activation, log_softmax, product, softmax,
 };
 pub use optimiser::adamw;

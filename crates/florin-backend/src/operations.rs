@@ -70,6 +70,15 @@ pub fn attention(
     ))
 }
 
+/// The matrix product of the last two dimensions; the others must be equal.
+///
+/// # Shapes
+///
+/// - left: `[.., rows, inner]`, right: `[.., inner, columns]`, output: `[.., rows, columns]`
+pub fn product<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
+    composed::product(left, right)
+}
+
 /// `x · weight + bias`.
 ///
 /// # Shapes

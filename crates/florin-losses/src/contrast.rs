@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use burn::prelude::*;
+use florin_backend::product;
 
 /// Scores of hidden keys: finite, so that a row that sees no key gives zero and not NaN.
 const HIDDEN: f32 = -1e30;
@@ -43,12 +44,12 @@ impl Similarities {
         let (mut of_queries, mut of_keys) = (Vec::new(), keys.zeros_like());
         for place in chunks(rows, self.chunk) {
             let some = queries.clone().narrow(0, place.start, place.len());
-            let products = some.clone().matmul(keys.clone().transpose()); // [chunk, keys]
+            let products = product(some.clone(), keys.clone().transpose()); // [chunk, keys]
             let (charged, gradient) = charge(products.clone() * factor.clone(), targets(place));
             value = value + charged;
             of_scale = of_scale + (gradient.clone() * products).sum();
-            of_queries.push(gradient.clone().matmul(keys.clone()) * factor.clone());
-            of_keys = of_keys + gradient.transpose().matmul(some) * factor.clone();
+            of_queries.push(product(gradient.clone(), keys.clone()) * factor.clone());
+            of_keys = of_keys + product(gradient.transpose(), some) * factor.clone();
         }
         let value = with_gradient(value, self.queries, Tensor::cat(of_queries, 0));
         with_gradient(with_gradient(value, self.keys, of_keys), self.scale, of_scale)

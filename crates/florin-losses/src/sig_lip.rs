@@ -7,6 +7,7 @@
 
 use burn::prelude::*;
 use burn::tensor::activation::sigmoid;
+use florin_backend::product;
 
 use crate::contrast::{chunks, normalised, one_key, with_gradient};
 
@@ -59,7 +60,7 @@ impl SigLipLoss {
         let (mut of_image, mut of_text) = (Vec::new(), texts.zeros_like());
         for rows in chunks(batch, self.chunk) {
             let some = images.clone().narrow(0, rows.start, rows.len());
-            let products = some.clone().matmul(texts.clone().transpose()); // [chunk, batch]
+            let products = product(some.clone(), texts.clone().transpose()); // [chunk, batch]
             let pairs = one_key(rows, batch, |row| row, &images);
             let signed = (pairs.clone() * 2.0 - 1.0) * (products.clone() * factor.clone() + offset.clone());
             // −log σ(x) without overflow on either side.
@@ -69,8 +70,8 @@ impl SigLipLoss {
             let gradient = sigmoid(signed.neg()) * (pairs * -2.0 + 1.0) / batch as f64;
             of_bias = of_bias + gradient.clone().sum();
             of_scale = of_scale + (gradient.clone() * products).sum();
-            of_image.push(gradient.clone().matmul(texts.clone()) * factor.clone());
-            of_text = of_text + gradient.transpose().matmul(some) * factor.clone();
+            of_image.push(product(gradient.clone(), texts.clone()) * factor.clone());
+            of_text = of_text + product(gradient.transpose(), some) * factor.clone();
         }
         let loss = with_gradient(positive.clone() + negative.clone(), image, Tensor::cat(of_image, 0));
         let loss = with_gradient(with_gradient(loss, text, of_text), scale, of_scale);

@@ -87,7 +87,7 @@ fn span_scores(scores: &SpanScores) -> Tensor<4> {
     let triangle = Tensor::<2>::ones([words, words], &scores.inside.device()).triu(0).unsqueeze_dim::<3>(0);
     let [batch, fields, _] = scores.inside.dims();
     let flat = scores.inside.clone().reshape([1, batch * fields, words]);
-    let up_to = flat.matmul(triangle).reshape([batch, fields, words]);
+    let up_to = florin_backend::product(flat, triangle).reshape([batch, fields, words]);
     let from = scores.start.clone() - (up_to.clone() - scores.inside.clone());
     let to = scores.end.clone() + up_to;
     from.unsqueeze_dim::<4>(3) + to.unsqueeze_dim::<4>(2)

@@ -58,7 +58,7 @@ impl Tokens {
         let counts: Vec<f32> = self.mask.lengths().iter().map(|&n| 1.0 / (n.max(1) as f32)).collect();
         let scale: Tensor<2> = Tensor::<1>::from_floats(counts.as_slice(), &self.values.device()).reshape([batch, 1]);
         let weights: Tensor<3> = (self.mask.kept() * scale).reshape([batch, 1, seq]);
-        weights.matmul(self.values.clone()).reshape([batch, dim])
+        florin_backend::product(weights, self.values.clone()).reshape([batch, dim])
     }
 }
 

@@ -3,6 +3,7 @@
 use burn::module::Param;
 use burn::nn::{Dropout, DropoutConfig};
 use burn::prelude::*;
+use florin_backend::product;
 use florin_encoders::{BertEncoder, BertInput, LayoutEncoder, LayoutInput, VitEncoder, VitInput};
 use florin_fusion::{Fusion, Stream, TokenAttention};
 use florin_nn::{
@@ -132,7 +133,7 @@ impl DocumentModel {
         }
         if let (Some(image), Some(pictures)) = (&self.image, &batch.pictures) {
             let patches = image.forward(VitInput { patches: pictures.patches.clone() }).padded();
-            let words = pictures.pooling.clone().matmul(patches); // [batch, words, dim]
+            let words = product(pictures.pooling.clone(), patches); // [batch, words, dim]
             streams.push(self.stream(Modality::Image, words, batch, pictures.present.clone()));
         }
         streams
@@ -153,9 +154,9 @@ impl DocumentModel {
             }
         };
         let words = self.text_projection.forward(self.text_norm.forward(words));
-        let line = self.line_text.forward(batch.line_mean.clone().matmul(words.clone()));
-        let left = self.left_text.forward(batch.left_mean.clone().matmul(words.clone()));
-        let above = self.above_text.forward(batch.above_mean.clone().matmul(words.clone()));
+        let line = self.line_text.forward(product(batch.line_mean.clone(), words.clone()));
+        let left = self.left_text.forward(product(batch.left_mean.clone(), words.clone()));
+        let above = self.above_text.forward(product(batch.above_mean.clone(), words.clone()));
         words + line + left + above
     }
 
