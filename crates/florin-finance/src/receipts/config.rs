@@ -112,7 +112,7 @@ impl Default for RunConfig {
             augment: 0.0,
             evaluations: 3,
             checkpoint_every: 100,
-            drawn_training: 15_000,
+            drawn_training: 18_000,
             drawn_held_out: 200,
         }
     }
