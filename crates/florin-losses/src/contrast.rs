@@ -104,6 +104,8 @@ mod tests {
 
     use crate::{ClipLoss, NtXentLoss, SigLipLoss, SupervisedContrastLoss};
 
+    type OfPairs<'a> = &'a dyn Fn(&Tensor<2>, &Tensor<2>) -> f32;
+
     fn device() -> Device {
         florin_backend::device("cpu").expect("the cpu device is always there").autodiff()
     }
@@ -131,7 +133,7 @@ mod tests {
             number(SigLipLoss::default().forward(a.clone(), b.clone(), log_scale.clone(), bias.clone()).loss)
         };
         let nt_xent = |a: &Tensor<2>, b: &Tensor<2>| number(NtXentLoss::default().forward(a.clone(), b.clone()).loss);
-        let all: [&dyn Fn(&Tensor<2>, &Tensor<2>) -> f32; 3] = [&clip, &sig_lip, &nt_xent];
+        let all: [OfPairs<'_>; 3] = [&clip, &sig_lip, &nt_xent];
         for loss in all {
             assert!((loss(&image, &text) - loss(&moved_image, &moved_text)).abs() < 1e-5);
             assert!((loss(&image, &text) - loss(&image, &moved_text)).abs() > 1e-2, "other pairs, another loss");
