@@ -85,9 +85,11 @@ pub(crate) fn chunks(rows: usize, chunk: usize) -> impl Iterator<Item = Range<us
 
 /// Weight one for one key a row: row `rows.start + i` has the key `of(rows.start + i)`.
 pub(crate) fn one_key(rows: Range<usize>, keys: usize, of: impl Fn(usize) -> usize, like: &Tensor<2>) -> Tensor<2> {
-    let targets =
-        Tensor::<1, Int>::from_ints(rows.map(|row| of(row) as i32).collect::<Vec<_>>().as_slice(), &like.device());
-    targets.one_hot::<2>(keys).float().cast(like.dtype())
+    let mut weights = vec![0f32; rows.len() * keys];
+    for (place, row) in rows.clone().enumerate() {
+        weights[place * keys + of(row)] = 1.0;
+    }
+    Tensor::<2>::from_data(TensorData::new(weights, [rows.len(), keys]), &like.device()).cast(like.dtype())
 }
 
 /// Vectors of length one, `[rows, dim]`; a vector of zeros stays zero, with a gradient of zero.

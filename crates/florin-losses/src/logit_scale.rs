@@ -33,7 +33,8 @@ impl LogitScale {
     pub fn clamped(self) -> Self {
         let tracked = self.log.val().is_require_grad();
         let log = self.log.map(|log| {
-            let log = log.detach().clamp(0.0, Self::MOST.ln());
+            // A new leaf: autodiff does not track what was computed from another tensor.
+            let log = Tensor::from_data(log.clone().clamp(0.0, Self::MOST.ln()).into_data(), &log.device());
             if tracked { log.require_grad() } else { log }
         });
         Self { log }
