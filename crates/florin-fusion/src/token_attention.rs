@@ -12,6 +12,7 @@ use florin_backend::softmax;
 use florin_nn::{LayerNorm, Linear, Modality, Tokens, normal};
 use serde::{Deserialize, Serialize};
 
+use crate::config::{validate_heads, validate_streams};
 use crate::{ConfigError, Fused, Fusion, Stream};
 
 /// Sizes of the fusion.
@@ -50,18 +51,8 @@ pub struct TokenAttention {
 impl TokenAttentionConfig {
     /// Refuses what cannot be built.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.streams.is_empty() {
-            return Err(ConfigError::NoModality);
-        }
-        for (index, (modality, _)) in self.streams.iter().enumerate() {
-            if self.streams[..index].iter().any(|(earlier, _)| earlier == modality) {
-                return Err(ConfigError::Repeated(modality.name()));
-            }
-        }
-        if self.heads == 0 || !self.dim.is_multiple_of(self.heads) {
-            return Err(ConfigError::Heads { heads: self.heads, dim: self.dim });
-        }
-        Ok(())
+        validate_streams(&self.streams, self.dim)?;
+        validate_heads(self.heads, self.dim)
     }
 
     /// New weights.
@@ -101,9 +92,11 @@ impl Fusion for TokenAttention {
         &self.modalities
     }
 
-    /// # Panics
-    ///
-    /// If a stream is of a modality that the fusion was not built for, or none is given.
+    fn dim(&self) -> usize {
+        let [_, dim] = self.marks.val().dims();
+        dim
+    }
+
     fn fuse(&self, streams: &[Stream]) -> Fused {
         let first = streams.first().expect("a fusion needs at least one stream");
         let [batch, seq, _] = first.tokens.dims();
@@ -136,7 +129,7 @@ impl Fusion for TokenAttention {
         let fused = self.norm.forward_added(self.output.forward(mixed), sum);
         let tokens = Tokens::new(fused, first.tokens.mask().clone());
         let weights = self.leaned_on(weights, &places, &first.tokens);
-        Fused { embedding: tokens.mean(), tokens: Some(tokens), weights: Some(weights) }
+        Fused { embedding: tokens.mean(), tokens: Some(tokens), weights: Some(weights), cost: None }
     }
 }
 

@@ -12,6 +12,14 @@ pub enum Modality {
     Layout,
     /// Pixels.
     Image,
+    /// Sound.
+    Audio,
+    /// Frames.
+    Video,
+    /// Numbers over time.
+    Series,
+    /// Columns of a row.
+    Table,
 }
 
 impl Modality {
@@ -21,6 +29,10 @@ impl Modality {
             Self::Text => "text",
             Self::Layout => "layout",
             Self::Image => "image",
+            Self::Audio => "audio",
+            Self::Video => "video",
+            Self::Series => "series",
+            Self::Table => "table",
         }
     }
 }
