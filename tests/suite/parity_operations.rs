@@ -1,4 +1,4 @@
-//! Each operation alone on every device of this build against `cpu` in f64: which of them loses the digits.
+//! Each operation and its gradient alone on every device of this build against `cpu` in f64: which of them loses the digits.
 //!
 //! A whole model's difference says that something is inexact; this says what.
 
@@ -19,7 +19,7 @@ type Operation = fn([Tensor<2>; 3]) -> Tensor<2>;
 
 const ROWS: usize = 24;
 
-const OPERATIONS: [(&str, Operation); 30] = [
+const OPERATIONS: [(&str, Operation); 41] = [
     ("add", |[a, b, _]| a + b),
     ("divide", |[a, b, _]| a / (b.clone() * b + 0.5)),
     ("square root", |[a, ..]| a.abs().sqrt()),
@@ -96,10 +96,63 @@ const OPERATIONS: [(&str, Operation); 30] = [
         let x = a.reshape([8, 12, 2, 3]);
         (x.clone() * x.narrow(3, 1, 1)).reshape([ROWS, ROWS])
     }),
+    ("cut at an odd place", |[a, ..]| a.slice([3..16, 5..18]) * 1.5),
+    ("joined at an odd place", |[a, b, _]| Tensor::cat(vec![a.narrow(0, 0, 5), b.narrow(0, 3, 8)], 0) * 1.5),
+    ("joined at an odd column", |[a, b, _]| Tensor::cat(vec![a.narrow(1, 0, 5), b.narrow(1, 3, 8)], 1) * 1.5),
+    ("parts of a transpose", |[a, ..]| {
+        let x = a.reshape([2, 12, 24]).narrow(2, 0, 9).swap_dims(1, 2); // [2, 9, 12]
+        (x.clone().narrow(1, 0, 3) * x.clone().narrow(1, 3, 3) + x.narrow(1, 6, 3)).reshape([6, 12])
+    }),
+    ("linear layer of odd widths", |[a, b, c]| {
+        linear(a.slice([0..18, 0..7]), b.slice([0..7, 0..9]), Some(c.slice([0..1, 0..9]).reshape([9])))
+    }),
+    ("linear layer of odd widths on tokens", |[a, b, c]| {
+        let bias = c.slice([0..1, 0..9]).reshape([9]);
+        linear(a.reshape([2, 12, 24]).narrow(2, 0, 16), b.slice([0..16, 0..9]), Some(bias)).reshape([24, 9])
+    }),
+    ("difference from the largest", |[a, ..]| {
+        let x = a.slice([0..7, 0..19]);
+        (x.clone() - x.detach().max_dim(1)).exp()
+    }),
+    ("log-sum-exp beside minus infinity", |[a, ..]| {
+        let hidden = Mask::from_lengths(&[19, 5, 1, 7, 3, 2, 4], 19, &a.device()).hidden();
+        let x = a.slice([0..7, 0..19]).mask_fill(hidden, f32::NEG_INFINITY);
+        let most = x.clone().detach().max_dim(1);
+        (x - most.clone()).exp().sum_dim(1).log() + most
+    }),
+    ("expanded and summed", |[a, b, _]| {
+        let (a, b) = (a.slice([0..3, 0..9]), b.slice([0..3, 0..9]));
+        (a.unsqueeze_dim::<3>(2) + b.unsqueeze_dim::<3>(1)).exp().reshape([27, 9])
+    }),
+    ("summed over the first", |[a, ..]| (a.slice([0..7, 0..9]) * 2.0).sum_dim(0)),
+    ("gathered", |[a, ..]| {
+        let places = Tensor::<2, Int>::from_ints([[0], [4], [8], [1], [1]], &a.device());
+        (a.slice([0..5, 0..9]) * 1.5).gather(1, places)
+    }),
 ];
 
 #[test]
 fn parity_of_each_operation() {
+    compare("operation", |operation, inputs| flat(operation(inputs)));
+}
+
+#[test]
+fn parity_of_each_gradient() {
+    compare("gradient", |operation, inputs| {
+        let device = inputs[0].device().autodiff();
+        let inputs = inputs.map(|x| Tensor::<2>::from_inner(x).to_device(&device).require_grad());
+        let result = operation(inputs.clone());
+        let [rows, columns] = result.dims();
+        // Neither constant nor symmetric, so that a gradient in the wrong place shows.
+        let probe: Vec<f32> = (0..rows * columns).map(|place| ((place * 37 % 101) as f32 - 50.0) / 50.0).collect();
+        let probe = Tensor::<2>::from_data(TensorData::new(probe, [rows, columns]), &device).cast(result.dtype());
+        let graph = (result * probe).sum().backward();
+        inputs.iter().filter_map(|x| x.grad(&graph)).flat_map(flat).collect()
+    });
+}
+
+/// Every operation on every device beside `cpu` in f64.
+fn compare(what: &str, compute: fn(Operation, [Tensor<2>; 3]) -> Vec<f64>) {
     let cpu = florin_backend::device("cpu").expect("the cpu device is always there");
     florin_backend::seed(&cpu, 5);
     let inputs: [Tensor<2>; 3] =
@@ -109,14 +162,18 @@ fn parity_of_each_operation() {
     for info in compiled {
         let device = florin_backend::device(info.name).unwrap_or_else(|error| panic!("{error}"));
         for (name, operation) in OPERATIONS {
-            let exact = flat(operation(inputs.clone().map(|x| x.cast(DType::F64))));
-            let found = flat(operation(inputs.clone().map(|x| Tensor::from_data(x.into_data(), &device))));
+            let exact = compute(operation, inputs.clone().map(|x| x.cast(DType::F64)));
+            let found = compute(operation, inputs.clone().map(|x| Tensor::from_data(x.into_data(), &device)));
+            assert_eq!(found.len(), exact.len(), "{what} of {name} on {}", info.name);
             let scale = exact.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
             let gap = found.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, worse);
             let roundings = gap / scale / ROUNDING;
-            println!("parity {name} on {}: error {gap:.1e}, {roundings:.1} roundings of the largest value", info.name);
+            println!(
+                "parity {what} of {name} on {}: error {gap:.1e}, {roundings:.1} roundings of the largest value",
+                info.name
+            );
             if roundings.is_nan() || roundings > PARITY_OPERATION {
-                failures.push(format!("{name} on {}: {roundings:.1} roundings", info.name));
+                failures.push(format!("{what} of {name} on {}: {roundings:.1} roundings", info.name));
             }
         }
     }
