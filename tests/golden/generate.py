@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
 import contrast
+import fusion_vectors
 import reference
 import weights
 from documents import LINE_SIZES, SIZES, SPECIAL, assemble, documents
@@ -597,7 +598,7 @@ def trace(folder: Path) -> None:
     fixture.write(folder)
 
 
-CASES = [bert, span_loss, token_attention, document, document_lines, trace, vit, layout, block, *contrast.CASES]
+CASES = [bert, span_loss, token_attention, document, document_lines, trace, vit, layout, block, *contrast.CASES, *fusion_vectors.CASES]
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ mod golden_bert;
 mod golden_block;
 mod golden_contrast;
 mod golden_document;
+mod golden_fusion_vectors;
 mod golden_layout;
 mod golden_span;
 mod golden_token_attention;

@@ -4,12 +4,28 @@ use burn::prelude::*;
 use florin_nn::Modality;
 use serde::{Deserialize, Serialize};
 
+use crate::{
+    AdaptiveHierarchical, AdaptiveHierarchicalConfig, Dynamic, DynamicConfig, Gated, GatedConfig, Late,
+    LateCombination, LateConfig, LowRank, LowRankConfig, TensorConfig, TensorFusion,
+};
 use crate::{Fused, Fusion, Stream, TokenAttention, TokenAttentionConfig};
 
 /// A kind with its sizes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum FusionConfig {
+    /// One modality, pairs and all together, weighed by the input.
+    AdaptiveHierarchical(AdaptiveHierarchicalConfig),
+    /// One of several strategies, chosen by the input.
+    Dynamic(DynamicConfig),
+    /// A gate for every number of every modality.
+    Gated(GatedConfig),
+    /// Each modality judged alone.
+    Late(LateConfig),
+    /// Tensor fusion whose weight has a low rank.
+    LowRank(LowRankConfig),
+    /// Products of all modalities.
+    Tensor(TensorConfig),
     /// Each token asks its own modalities.
     TokenAttention(TokenAttentionConfig),
 }
@@ -17,6 +33,18 @@ pub enum FusionConfig {
 /// A fusion of any kind.
 #[derive(Module, Debug)]
 pub enum AnyFusion {
+    /// See [`AdaptiveHierarchical`].
+    AdaptiveHierarchical(AdaptiveHierarchical),
+    /// See [`Dynamic`].
+    Dynamic(Dynamic),
+    /// See [`Gated`].
+    Gated(Gated),
+    /// See [`Late`].
+    Late(Late),
+    /// See [`LowRank`].
+    LowRank(LowRank),
+    /// See [`TensorFusion`].
+    Tensor(TensorFusion),
     /// See [`TokenAttention`].
     TokenAttention(TokenAttention),
 }
@@ -42,6 +70,39 @@ pub enum ConfigError {
     /// A modality is named twice.
     #[error("fusion: modality {0} is listed twice")]
     Repeated(&'static str),
+    /// An outer product that would not fit.
+    #[error("fusion: an outer product of {modalities} modalities of width {width} has more than {most} entries")]
+    TooLarge {
+        /// Width of each modality in the product.
+        width: usize,
+        /// How many modalities.
+        modalities: usize,
+        /// Entries allowed.
+        most: usize,
+    },
+    /// A number outside its range.
+    #[error("fusion: {name} should be {range}, but is {found}")]
+    Range {
+        /// Which number.
+        name: &'static str,
+        /// What it may be.
+        range: &'static str,
+        /// What it is.
+        found: f64,
+    },
+    /// A branch that reads what it cannot.
+    #[error("fusion: {strategy} branch of {modalities}: {reason}")]
+    Branch {
+        /// How it fuses.
+        strategy: &'static str,
+        /// What it reads.
+        modalities: String,
+        /// What is wrong with that.
+        reason: &'static str,
+    },
+    /// A modality without a branch of its own leaves rows that have nothing else without any.
+    #[error("fusion: modality {0} needs a branch of its own")]
+    NoBranch(&'static str),
     /// A kind that does not exist.
     #[error("fusion: no kind is called `{found}`; there are {known}")]
     UnknownKind {
@@ -54,16 +115,18 @@ pub enum ConfigError {
 
 impl FusionConfig {
     /// Every kind by the name that configurations use.
-    pub const KINDS: [&str; 1] = ["token_attention"];
+    pub const KINDS: [&str; 7] =
+        ["adaptive_hierarchical", "dynamic", "gated", "late", "low_rank", "tensor", "token_attention"];
 
     /// A kind by its name, with its usual settings; `heads` is for those that have attention.
-    pub fn usual(
-        kind: &str,
-        streams: Vec<(Modality, usize)>,
-        dim: usize,
-        heads: usize,
-    ) -> Result<Self, ConfigError> {
+    pub fn usual(kind: &str, streams: Vec<(Modality, usize)>, dim: usize, heads: usize) -> Result<Self, ConfigError> {
         Ok(match kind {
+            "adaptive_hierarchical" => Self::AdaptiveHierarchical(AdaptiveHierarchicalConfig { streams, dim }),
+            "dynamic" => Self::Dynamic(DynamicConfig::usual(streams, dim)),
+            "gated" => Self::Gated(GatedConfig { streams, dim }),
+            "late" => Self::Late(LateConfig { streams, dim, hidden: dim, combination: LateCombination::default() }),
+            "low_rank" => Self::LowRank(LowRankConfig { streams, dim, rank: 4 }),
+            "tensor" => Self::Tensor(TensorConfig::usual(streams, dim)),
             "token_attention" => Self::TokenAttention(TokenAttentionConfig { streams, dim, heads }),
             _ => return Err(ConfigError::UnknownKind { found: kind.to_owned(), known: Self::KINDS.join(", ") }),
         })
@@ -72,6 +135,12 @@ impl FusionConfig {
     /// The name that configurations use.
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::AdaptiveHierarchical(_) => "adaptive_hierarchical",
+            Self::Dynamic(_) => "dynamic",
+            Self::Gated(_) => "gated",
+            Self::Late(_) => "late",
+            Self::LowRank(_) => "low_rank",
+            Self::Tensor(_) => "tensor",
             Self::TokenAttention(_) => "token_attention",
         }
     }
@@ -79,6 +148,12 @@ impl FusionConfig {
     /// Refuses what cannot be built.
     pub fn validate(&self) -> Result<(), ConfigError> {
         match self {
+            Self::AdaptiveHierarchical(config) => config.validate(),
+            Self::Dynamic(config) => config.validate(),
+            Self::Gated(config) => config.validate(),
+            Self::Late(config) => config.validate(),
+            Self::LowRank(config) => config.validate(),
+            Self::Tensor(config) => config.validate(),
             Self::TokenAttention(config) => config.validate(),
         }
     }
@@ -86,6 +161,12 @@ impl FusionConfig {
     /// New weights.
     pub fn init(&self, device: &Device) -> AnyFusion {
         match self {
+            Self::AdaptiveHierarchical(config) => AnyFusion::AdaptiveHierarchical(config.init(device)),
+            Self::Dynamic(config) => AnyFusion::Dynamic(config.init(device)),
+            Self::Gated(config) => AnyFusion::Gated(config.init(device)),
+            Self::Late(config) => AnyFusion::Late(config.init(device)),
+            Self::LowRank(config) => AnyFusion::LowRank(config.init(device)),
+            Self::Tensor(config) => AnyFusion::Tensor(config.init(device)),
             Self::TokenAttention(config) => AnyFusion::TokenAttention(config.init(device)),
         }
     }
@@ -94,6 +175,12 @@ impl FusionConfig {
 impl AnyFusion {
     fn as_fusion(&self) -> &dyn Fusion {
         match self {
+            Self::AdaptiveHierarchical(fusion) => fusion,
+            Self::Dynamic(fusion) => fusion,
+            Self::Gated(fusion) => fusion,
+            Self::Late(fusion) => fusion,
+            Self::LowRank(fusion) => fusion,
+            Self::Tensor(fusion) => fusion,
             Self::TokenAttention(fusion) => fusion,
         }
     }

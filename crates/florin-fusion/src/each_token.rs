@@ -1,6 +1,5 @@
 //! Any fusion of vectors, token by token: the words of a document, seen by each modality.
 
-use burn::prelude::*;
 use florin_nn::{Mask, Tokens};
 
 use crate::{Fused, Fusion, Stream};
@@ -31,13 +30,14 @@ pub fn fuse_each_token(fusion: &impl Fusion, streams: &[Stream]) -> Fused {
     Fused { embedding: tokens.mean(), tokens: Some(tokens), weights, cost: fused.cost }
 }
 
-/// Every token of a stream as a row of its own.
+/// Every token of a stream as a row of its own, absent where the token is padding.
 fn rows_of(stream: &Stream, batch: usize, seq: usize) -> Stream {
     let [rows, length, width] = stream.tokens.dims();
     let name = stream.modality.name();
     assert_eq!([rows, length], [batch, seq], "{name} is not aligned with the first stream");
     let values = stream.tokens.padded().reshape([batch * seq, 1, width]);
     let tokens = Tokens::new(values.clone(), Mask::all_kept(batch * seq, 1, &values.device()));
-    let present = stream.present.iter().flat_map(|&present| std::iter::repeat_n(present, seq)).collect();
+    let kept = stream.present.iter().zip(stream.tokens.mask().lengths());
+    let present = kept.flat_map(|(&present, &kept)| (0..seq).map(move |token| present && token < kept)).collect();
     Stream { modality: stream.modality, tokens, present }
 }

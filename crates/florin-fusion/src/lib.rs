@@ -2,16 +2,35 @@
 //!
 //! One file a kind. Every kind accepts any subset of its modalities and says what an absent one means.
 
+mod adaptive_hierarchical;
 mod config;
+mod dynamic;
+mod dynamic_branch;
 mod each_token;
+mod gated;
+mod late;
+mod low_rank;
+mod modality_dropout;
+mod present;
+#[cfg(test)]
+mod properties;
 mod stream;
+mod tensor;
 mod token_attention;
 
 use florin_nn::Modality;
 
+pub use adaptive_hierarchical::{AdaptiveHierarchical, AdaptiveHierarchicalConfig};
 pub use config::{AnyFusion, ConfigError, FusionConfig};
+pub use dynamic::{Chosen, Dynamic, DynamicConfig};
+pub use dynamic_branch::{Branch, BranchConfig, Strategy};
 pub use each_token::fuse_each_token;
+pub use gated::{Gated, GatedConfig};
+pub use late::{Late, LateCombination, LateConfig};
+pub use low_rank::{LowRank, LowRankConfig};
+pub use modality_dropout::ModalityDropout;
 pub use stream::{Fused, Stream};
+pub use tensor::{MOST_ENTRIES, TensorConfig, TensorFusion};
 pub use token_attention::{TokenAttention, TokenAttentionConfig};
 
 /// Several modalities into one.

@@ -1,6 +1,7 @@
 //! What goes into a fusion and what comes out: streams of which any row may lack any, and one vector a row.
 
 use burn::prelude::*;
+use burn::tensor::DType;
 use florin_nn::{Mask, Modality, Tokens};
 
 /// One modality of a batch, as a fusion takes it.
@@ -62,6 +63,8 @@ pub(crate) struct Arranged {
     pub(crate) batch: usize,
     /// Where the streams are.
     pub(crate) device: Device,
+    /// Of what the streams' numbers are.
+    pub(crate) dtype: DType,
 }
 
 impl Arranged {
@@ -81,7 +84,8 @@ impl Arranged {
             assert_eq!(stream.present.len(), batch, "{name}: one mark a row of the batch is needed");
             arranged[place] = Some(stream.clone());
         }
-        Self { streams: arranged, batch, device: first.tokens.padded().device() }
+        let values = first.tokens.padded();
+        Self { streams: arranged, batch, device: values.device(), dtype: values.dtype() }
     }
 
     /// Whether a row has a modality.
@@ -91,10 +95,54 @@ impl Arranged {
 
     /// 1 where a row has a modality, 0 where it lacks it, `[batch, modality]`.
     pub(crate) fn presence(&self) -> Tensor<2> {
-        let modalities = self.streams.len();
-        let values: Vec<f32> =
-            (0..self.batch * modalities).map(|i| f32::from(u8::from(self.has(i / modalities, i % modalities)))).collect();
-        Tensor::from_data(TensorData::new(values, [self.batch, modalities]), &self.device)
+        self.numbers(self.streams.len(), |row, modality| f64::from(u8::from(self.has(row, modality))))
+    }
+
+    /// One vector a row of every modality, the mean of its tokens, `[batch, its width]` each; zero in the rows that lack it.
+    ///
+    /// # Panics
+    ///
+    /// If a stream has another width.
+    pub(crate) fn vectors(&self, widths: &[usize]) -> Vec<Tensor<2>> {
+        (0..self.streams.len()).map(|modality| self.vector(modality, widths[modality])).collect()
+    }
+
+    fn vector(&self, modality: usize, width: usize) -> Tensor<2> {
+        let Some(stream) = &self.streams[modality] else {
+            return Tensor::zeros([self.batch, width], (&self.device, self.dtype));
+        };
+        let vectors = stream.tokens.mean();
+        let name = stream.modality.name();
+        assert_eq!(vectors.dims(), [self.batch, width], "{name} has another width than the fusion was built for");
+        if stream.present.iter().all(|&present| present) { vectors } else { self.fill(vectors, modality, 0.0) }
+    }
+
+    /// A value in place of what stands in the rows that lack a modality: not a product with zero, which would keep NaN.
+    pub(crate) fn fill(&self, vectors: Tensor<2>, modality: usize, value: f32) -> Tensor<2> {
+        let absent = self.absent(modality).unsqueeze_dim::<2>(1).expand(vectors.dims());
+        vectors.mask_fill(absent, value)
+    }
+
+    /// True where a row lacks a modality, `[batch, modality]`.
+    pub(crate) fn absences(&self) -> Tensor<2, Bool> {
+        self.marks(self.streams.len(), |row, modality| !self.has(row, modality))
+    }
+
+    /// Marks of each row in so many columns, `[batch, columns]`.
+    pub(crate) fn marks(&self, columns: usize, mark: impl Fn(usize, usize) -> bool) -> Tensor<2, Bool> {
+        let marks: Vec<bool> = (0..self.batch * columns).map(|i| mark(i / columns, i % columns)).collect();
+        Tensor::from_data(TensorData::new(marks, [self.batch, columns]), &self.device)
+    }
+
+    /// Numbers of each row in so many columns, `[batch, columns]`.
+    pub(crate) fn numbers(&self, columns: usize, number: impl Fn(usize, usize) -> f64) -> Tensor<2> {
+        let numbers: Vec<f64> = (0..self.batch * columns).map(|i| number(i / columns, i % columns)).collect();
+        Tensor::from_data(TensorData::new(numbers, [self.batch, columns]), (&self.device, self.dtype))
+    }
+
+    /// Which modalities a row has.
+    pub(crate) fn present(&self, row: usize) -> Vec<usize> {
+        (0..self.streams.len()).filter(|&modality| self.has(row, modality)).collect()
     }
 
     /// True for each row that lacks a modality, `[batch]`.

@@ -8,11 +8,11 @@
 
 use burn::module::Param;
 use burn::prelude::*;
-use florin_backend::softmax;
 use florin_nn::{LayerNorm, Linear, Modality, Tokens, normal};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{validate_heads, validate_streams};
+use crate::present::shares;
 use crate::{ConfigError, Fused, Fusion, Stream};
 
 /// Sizes of the fusion.
@@ -76,7 +76,13 @@ impl TokenAttention {
     /// The projected, marked tokens of one stream, zero in the rows that lack it.
     fn project(&self, index: usize, stream: &Stream, present: &Tensor<3>) -> Tensor<3> {
         let mark = self.marks.val().narrow(0, index, 1).unsqueeze_dim::<3>(0);
-        (self.projections[index].forward(stream.tokens.padded()) + mark) * present.clone()
+        // Filled rather than multiplied by zero, which would keep NaN; padding too, whose NaN would reach the weights' gradients.
+        let fill = |tokens: Tensor<3>| {
+            let absent = present.clone().equal_scalar(0.0).expand(tokens.dims());
+            let hidden = stream.tokens.mask().hidden().unsqueeze_dim::<3>(2).expand(tokens.dims());
+            tokens.mask_fill(absent.bool_or(hidden), 0.0)
+        };
+        fill(self.projections[index].forward(fill(stream.tokens.padded())) + mark)
     }
 
     /// Scaled scores of one modality, `[batch, seq, heads, 1]`.
@@ -107,18 +113,19 @@ impl Fusion for TokenAttention {
                 self.modalities.iter().position(|m| *m == stream.modality).expect("a stream of a known modality")
             })
             .collect();
-        let present: Vec<Tensor<3>> = streams.iter().map(|stream| presence(&stream.present, &device)).collect();
+        let dtype = first.tokens.padded().dtype();
+        let present: Vec<Tensor<3>> =
+            streams.iter().map(|stream| presence(&stream.present, &device).cast(dtype)).collect();
         let projected: Vec<Tensor<3>> =
             (0..streams.len()).map(|i| self.project(places[i], &streams[i], &present[i])).collect();
         let sum = projected.iter().skip(1).fold(projected[0].clone(), |sum, next| sum + next.clone());
 
         let query = self.query.forward(sum.clone());
-        let scores = projected.iter().zip(&present).map(|(tokens, present)| {
-            let absent = present.clone().equal_scalar(0.0).unsqueeze_dim::<4>(3);
-            let scores = self.scores(&query, self.key.forward(tokens.clone()));
-            scores.clone().mask_fill(absent.expand(scores.dims()), f32::NEG_INFINITY)
-        });
-        let weights = softmax(Tensor::cat(scores.collect(), 3), 3); // [batch, seq, heads, streams]
+        let scores = projected.iter().map(|tokens| self.scores(&query, self.key.forward(tokens.clone())));
+        let scores = Tensor::cat(scores.collect(), 3); // [batch, seq, heads, streams]
+        let absent = Tensor::cat(present.iter().map(|present| present.clone().equal_scalar(0.0)).collect(), 2);
+        let absent = absent.unsqueeze_dim::<4>(1).expand(scores.dims());
+        let weights = shares(scores, absent, 3);
         let mixed = projected.iter().enumerate().map(|(index, tokens)| {
             let value = self.value.forward(tokens.clone());
             let [_, _, dim] = value.dims();

@@ -52,13 +52,24 @@ impl Tokens {
         Self { values: rows.reshape([batch, seq, dim]), mask: self.mask }
     }
 
-    /// The mean over the kept tokens, `[batch, dim]`; zero for an empty row.
+    /// The mean over the kept tokens, `[batch, dim]`; zero for an empty row. What stands at a hidden position never matters.
     pub fn mean(&self) -> Tensor<2> {
         let [batch, seq, dim] = self.values.dims();
+        let hides_any = self.mask.hides_any();
+        if seq == 1 && !hides_any {
+            return self.values.clone().reshape([batch, dim]);
+        }
+        let values = if hides_any {
+            // A weight of zero would keep NaN.
+            let hidden = self.mask.hidden().unsqueeze_dim::<3>(2).expand([batch, seq, dim]);
+            self.values.clone().mask_fill(hidden, 0.0)
+        } else {
+            self.values.clone()
+        };
         let counts: Vec<f32> = self.mask.lengths().iter().map(|&n| 1.0 / (n.max(1) as f32)).collect();
         let scale: Tensor<2> = Tensor::<1>::from_floats(counts.as_slice(), &self.values.device()).reshape([batch, 1]);
         let weights: Tensor<3> = (self.mask.kept() * scale).reshape([batch, 1, seq]);
-        florin_backend::product(weights, self.values.clone()).reshape([batch, dim])
+        florin_backend::product(weights.cast(values.dtype()), values).reshape([batch, dim])
     }
 }
 
