@@ -75,7 +75,9 @@ fn compare<F: Fusion + Module>(fixture: &Fixture, fusion: F, device: &Device) {
 
 #[test]
 fn golden_fusion_late_in_all_three_forms() {
-    ["concatenated", "weighted_sum", "product_of_experts"].map(|form| golden(&format!("fusion_late_{form}")));
+    for form in ["concatenated", "weighted_sum", "product_of_experts"] {
+        golden(&format!("fusion_late_{form}"));
+    }
 }
 
 #[test]
