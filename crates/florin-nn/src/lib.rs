@@ -4,6 +4,7 @@
 //! faster operation underneath serves every model at once. No encoder, no task, no file lives here.
 
 mod attention;
+mod config_error;
 mod embedding;
 mod initialise;
 mod linear;
@@ -16,7 +17,14 @@ mod relative_bias;
 mod tokens;
 mod transformer;
 
-pub use attention::{Attention, AttentionConfig};
+pub use attention::{
+    Attention, AttentionCache, AttentionConfig, AttentionLevel, AttentionPooling, BottleneckLayer,
+    BottleneckLayerConfig, CoAttended, CoAttentionBlock, CoAttentionBlockConfig, CoAttentionStream, Conditions,
+    CrossModalBlock, CrossModalBlockConfig, Decisions, DynamicAttention, DynamicAttentionConfig, HierarchicalAttention,
+    HierarchicalAttentionConfig, Pairing, PerceiverLayer, PerceiverResampler, PerceiverResamplerConfig, Pooled,
+    RelativeBias, Rotary, Sides, SlidingWindow, Weighing, alibi_bias, alibi_slopes, sparsemax,
+};
+pub use config_error::ConfigError;
 pub use embedding::Embedding;
 pub use florin_backend::Activation;
 pub use initialise::{normal, ones, zeros};
@@ -25,6 +33,6 @@ pub use mask::Mask;
 pub use mlp::Mlp;
 pub use modality::Modality;
 pub use norm::LayerNorm;
-pub use relative_bias::{RelativeBias2d, log_bucket};
+pub use relative_bias::{RelativeBias2d, log_bucket, past_log_bucket};
 pub use tokens::{Encoded, Encoder, Tokens};
 pub use transformer::{NormOrder, TransformerBlock, TransformerBlockConfig};

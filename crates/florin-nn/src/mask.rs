@@ -50,4 +50,23 @@ impl Mask {
     pub fn for_attention(&self) -> Option<Tensor<4, Bool>> {
         self.hides_any().then(|| self.hidden.clone().unsqueeze_dims(&[1, 2]))
     }
+
+    /// The same positions and then some that every row keeps, `[batch, seq + more]`, true where hidden.
+    pub fn followed_by_kept(&self, more: usize) -> Tensor<2, Bool> {
+        let kept = Self::all_kept(self.lengths.len(), more, &self.hidden.device());
+        Tensor::cat(vec![self.hidden(), kept.hidden()], 1)
+    }
+
+    /// Values of which the hidden ones are zero, with a gradient of zero: whatever stood there, NaN included.
+    ///
+    /// # Shapes
+    ///
+    /// - values, output: `[batch, seq, dim]`
+    pub fn zeroed(&self, values: Tensor<3>) -> Tensor<3> {
+        if !self.hides_any() {
+            return values;
+        }
+        let shape = values.dims();
+        values.mask_fill(self.hidden().unsqueeze_dim::<3>(2).expand(shape), 0.0)
+    }
 }

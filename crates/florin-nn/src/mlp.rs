@@ -22,6 +22,15 @@ impl Mlp {
         Self { up: Linear::new(dim, hidden, device), down: Linear::new(hidden, dim, device), activation }
     }
 
+    /// The same without biases.
+    pub fn without_biases(dim: usize, hidden: usize, activation: Activation, device: &Device) -> Self {
+        Self {
+            up: Linear::without_bias(dim, hidden, device),
+            down: Linear::without_bias(hidden, dim, device),
+            activation,
+        }
+    }
+
     /// # Shapes
     ///
     /// - x, output: `[.., dim]`

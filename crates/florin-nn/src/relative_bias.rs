@@ -43,15 +43,24 @@ impl RelativeBias2d {
 /// ones; within a half, exact up to a quarter of the buckets and logarithmic up to `furthest`.
 pub fn log_bucket(distance: f32, buckets: usize, furthest: f32) -> usize {
     let half = buckets / 2;
-    let exact = half / 2;
-    let size = distance.abs();
-    let within = if size < exact as f32 {
-        size as usize
-    } else {
-        let share = (size / exact as f32).ln() / (furthest / exact as f32).ln();
-        (exact + (share * (half - exact) as f32) as usize).min(half - 1)
-    };
+    let within = size_bucket(distance.abs(), half, furthest);
     if distance > 0.0 { half + within } else { within }
+}
+
+/// The bucket of a distance into the past, which is negative: all buckets for such distances, and the first for zero and for
+/// positive ones.
+pub fn past_log_bucket(distance: f32, buckets: usize, furthest: f32) -> usize {
+    size_bucket((-distance).max(0.0), buckets, furthest)
+}
+
+/// The bucket of a distance without its sign: exact for the lower half of the buckets, then logarithmic.
+fn size_bucket(size: f32, buckets: usize, furthest: f32) -> usize {
+    let exact = buckets / 2;
+    if size < exact as f32 {
+        return size as usize;
+    }
+    let share = (size / exact as f32).ln() / (furthest / exact as f32).ln();
+    (exact + (share * (buckets - exact) as f32) as usize).min(buckets - 1)
 }
 
 #[cfg(test)]
