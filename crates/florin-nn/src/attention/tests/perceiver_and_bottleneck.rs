@@ -2,8 +2,7 @@
 
 use burn::prelude::*;
 
-use super::{ROUNDING, device, gap, random, values};
-use crate::parameters::{assign, collect};
+use super::{ROUNDING, assert_gradient, device, doubled, gap, loud, random, values};
 use crate::{BottleneckLayer, BottleneckLayerConfig, ConfigError, Mask, PerceiverResampler, PerceiverResamplerConfig};
 
 fn resampler(keys_with_latents: bool, device: &Device) -> PerceiverResampler {
@@ -16,15 +15,6 @@ fn resampler(keys_with_latents: bool, device: &Device) -> PerceiverResampler {
 
 fn bottleneck(device: &Device) -> BottleneckLayer {
     loud(BottleneckLayerConfig { dim: 8, heads: 2, hidden: 16, modalities: 3 }.init(device))
-}
-
-/// Weights ten times as large, so that every branch is heard.
-fn loud<M: burn::module::Module>(module: M) -> M {
-    let stored = collect(&module);
-    assign(module, &mut |name, _| {
-        let values = &stored[name].values;
-        (!name.contains("norm")).then(|| values.iter().map(|value| value * 10.0).collect())
-    })
 }
 
 #[test]
@@ -131,6 +121,19 @@ fn modalities_meet_only_through_the_bottlenecks() {
     let (after, remixed) = layer.forward(streams, &masks, shared);
     assert_eq!(gap(before[1].clone(), after[1].clone()), 0.0, "within one layer another modality is out of sight");
     assert!(gap(mixed, remixed) > 1e-3, "the next layer sees it through the bottlenecks");
+}
+
+#[test]
+fn gradients_are_those_of_finite_differences() {
+    let device = device(8);
+    let resampler = doubled(resampler(true, &device));
+    let mask = Mask::from_lengths(&[5, 2], 5, &device);
+    assert_gradient(&|media| resampler.forward(media, Some(&mask)), random([2, 5, 9], &device), 4);
+    let layer = doubled(bottleneck(&device));
+    let other = random([2, 3, 8], &device).cast(burn::tensor::DType::F64);
+    let masks = [[3, 2], [3, 0], [2, 3]].map(|lengths| Mask::from_lengths(&lengths, 3, &device));
+    let mixed = |x: Tensor<3>| layer.forward(vec![x, other.clone(), other.clone()], &masks, other.clone()).1;
+    assert_gradient(&mixed, random([2, 3, 8], &device), 3);
 }
 
 #[test]
