@@ -18,6 +18,7 @@ from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
 import contrast
 import fusion_vectors
+import objectives
 import reference
 import weights
 from documents import LINE_SIZES, SIZES, SPECIAL, assemble, documents
@@ -598,7 +599,20 @@ def trace(folder: Path) -> None:
     fixture.write(folder)
 
 
-CASES = [bert, span_loss, token_attention, document, document_lines, trace, vit, layout, block, *contrast.CASES, *fusion_vectors.CASES]
+CASES = [
+    bert,
+    span_loss,
+    token_attention,
+    document,
+    document_lines,
+    trace,
+    vit,
+    layout,
+    block,
+    *contrast.CASES,
+    *fusion_vectors.CASES,
+    *objectives.CASES,
+]
 
 
 def main() -> None:

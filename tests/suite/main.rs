@@ -13,6 +13,7 @@ mod golden_contrast;
 mod golden_document;
 mod golden_fusion_vectors;
 mod golden_layout;
+mod golden_objectives;
 mod golden_span;
 mod golden_token_attention;
 mod golden_trace;
