@@ -2,21 +2,28 @@
 //!
 //! One file a loss. A loss takes tensors and gives tensors; models, data and optimisers are unknown here.
 
+mod captioning;
 #[cfg(test)]
 mod checking;
 mod clip;
 mod contrast;
 mod counting;
+mod error;
 mod logit_scale;
 mod masked_image;
+mod masked_language;
 mod nt_xent;
 mod sig_lip;
 mod span;
 mod supervised_contrast;
+mod token_costs;
 
+pub use captioning::{CaptioningLoss, CaptioningLossParts};
 pub use clip::{ClipLoss, ClipLossParts, GatheredPairs};
+pub use error::LossError;
 pub use logit_scale::LogitScale;
 pub use masked_image::{MaskedImageLoss, MaskedImageLossParts, PatchTarget, patchify, unpatchify};
+pub use masked_language::{MaskedLanguageLoss, MaskedLanguageLossParts, VocabularyDecoder};
 pub use nt_xent::{NtXentLoss, NtXentLossParts};
 pub use sig_lip::{SigLipLoss, SigLipLossParts};
 pub use span::{SpanLoss, SpanLossParts, SpanScores};
