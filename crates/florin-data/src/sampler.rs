@@ -116,4 +116,15 @@ mod tests {
         assert_ne!(batches(1, 3), batches(1, 4));
         assert_ne!(batches(1, 3), batches(2, 3));
     }
+
+    #[test]
+    fn short_batches_do_not_come_first() {
+        let lengths = lengths();
+        let longest = |batch: &Vec<usize>| batch.iter().map(|&index| lengths[index]).max().unwrap();
+        for epoch in 0..5 {
+            let batches = epoch_batches(&lengths, BatchSize::Documents(8), 1, epoch);
+            let falls = batches.windows(2).filter(|pair| longest(&pair[1]) < longest(&pair[0])).count();
+            assert!(falls * 4 > batches.len(), "only {falls} of {} batches follow a longer one", batches.len());
+        }
+    }
 }

@@ -97,3 +97,23 @@ impl ModuleMapper for Applier<'_> {
         param.map(|tensor| if tensor.is_autodiff() { Tensor::from_inner(average).require_grad() } else { average })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use florin_nn::Linear;
+    use florin_nn::parameters::{assign, collect};
+
+    use super::*;
+
+    #[test]
+    fn weighs_the_past_by_the_decay_that_grows_from_a_tenth() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there").autodiff();
+        let of = |value: f32| assign(Linear::without_bias(1, 1, &device), &mut |_, _| Some(vec![value]));
+        let mut average = WeightAverage::new(0.5);
+        average.update(&of(8.0), 0); // copied
+        average.update(&of(0.0), 1); // 2/11 of 8
+        average.update(&of(4.0), 90); // the decay itself by now
+        let found = collect(&average.apply(of(100.0)))["weight"].values[0];
+        assert!((found - (0.5 * 8.0 * 2.0 / 11.0 + 0.5 * 4.0)).abs() < 1e-6, "{found}");
+    }
+}

@@ -88,3 +88,24 @@ impl ModuleVisitor for Collector<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clipping_shortens_all_gradients_by_one_factor() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        let tensor = |values: [f32; 2]| Tensor::<1>::from_floats(values, &device);
+        let by_name = BTreeMap::from([("a".into(), tensor([3.0, 0.0])), ("b".into(), tensor([0.0, 0.4]))]);
+        let gradients = Gradients { by_name };
+        let norm = (9.0f64 + 0.16).sqrt();
+        let (clipped, before) = gradients.clone().clip(1.0);
+        assert!((before - norm).abs() < 1e-6);
+        let values = |name: &str| clipped.get(name).unwrap().to_data().try_to_vec::<f32>().expect("f32");
+        assert!((f64::from(values("a")[0]) - 3.0 / norm).abs() < 1e-6, "{:?}", values("a"));
+        assert!((f64::from(values("b")[1]) - 0.4 / norm).abs() < 1e-6, "{:?}", values("b"));
+        let (short, _) = gradients.clip(4.0);
+        assert_eq!(short.get("a").unwrap().to_data().try_to_vec::<f32>().expect("f32"), [3.0, 0.0]);
+    }
+}

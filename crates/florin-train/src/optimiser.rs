@@ -125,3 +125,39 @@ impl ModuleMapper for Stepper<'_> {
         param.map(|_| Tensor::from_inner(new.reshape(shape)).require_grad())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use florin_nn::Linear;
+    use florin_nn::parameters::{assign, collect};
+
+    use super::*;
+
+    #[test]
+    fn the_first_step_is_the_rate_against_the_gradient_and_only_matrices_decay() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there").autodiff();
+        let layer = assign(Linear::new(1, 1, &device), &mut |_, _| Some(vec![4.0]));
+        let x = Tensor::<2>::from_floats([[0.003]], &device);
+        let gradients = Gradients::of(&layer, layer.forward(x).sum().backward());
+        let groups = vec![ParameterGroup { prefix: String::new(), learning_rate: 0.5, weight_decay: 0.25 }];
+        let settings = AdamWSettings { groups, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-12 };
+        // Half the rate, by the schedule. Whatever a gradient's size, corrected moments make the first step one rate long.
+        let moved = collect(&AdamWOptimiser::new(&settings).step(layer, &gradients, 0.5));
+        let (weight, bias) = (moved["weight"].values[0], moved["bias"].values[0]);
+        assert!((weight - (4.0 * (1.0 - 0.25 * 0.25) - 0.25)).abs() < 1e-5, "{weight}");
+        assert!((bias - (4.0 - 0.25)).abs() < 1e-5, "{bias}");
+    }
+
+    #[test]
+    fn the_longest_matching_prefix_decides() {
+        let group =
+            |prefix: &str, learning_rate| ParameterGroup { prefix: prefix.into(), learning_rate, weight_decay: 0.0 };
+        let groups = vec![group("text.", 2.0), group("", 1.0), group("text.head", 3.0)];
+        let optimiser = AdamWOptimiser::new(&AdamWSettings { groups, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 });
+        let rate = |name| optimiser.group(name).map(|group| group.learning_rate);
+        assert_eq!(
+            [rate("image.weight"), rate("text.weight"), rate("text.head.bias")],
+            [Some(1.0), Some(2.0), Some(3.0)]
+        );
+    }
+}

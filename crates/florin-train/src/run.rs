@@ -258,3 +258,129 @@ fn is_due(done: usize, every: usize, last: usize) -> bool {
 fn finite(step: usize, what: &'static str, value: f64) -> Result<(), TrainError> {
     if value.is_finite() { Ok(()) } else { Err(TrainError::NotFinite { step, what, value }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use florin_nn::Linear;
+    use florin_nn::parameters::collect;
+
+    use super::*;
+    use crate::{Loss, ParameterGroup};
+
+    /// A line through points that differ from batch to batch, with noise that only the seed of a step decides.
+    struct Line;
+
+    struct Points<'a>(&'a Device);
+
+    struct Nobody;
+
+    impl Observer for Nobody {}
+
+    impl Objective for Line {
+        type Model = Linear;
+        type Batch = Tensor<2>;
+
+        fn loss(&mut self, model: &Linear, x: &Tensor<2>) -> Loss {
+            let noise = Tensor::random(x.dims(), burn::tensor::Distribution::Normal(0.0, 0.1), &x.device());
+            let error = model.forward(x.clone()) - (x.clone() * 2.0 + noise);
+            Loss { total: error.square().mean(), parts: vec![] }
+        }
+    }
+
+    impl Batches for Points<'_> {
+        type Batch = Tensor<2>;
+
+        fn batch(&self, number: usize) -> Result<Tensor<2>, TrainError> {
+            Ok(Tensor::<1>::from_floats([number as f32, (number as f32).sin()], self.0).reshape([2, 1]))
+        }
+
+        fn samples(&self, _number: usize) -> usize {
+            2
+        }
+    }
+
+    fn config() -> TrainConfig {
+        let groups = vec![ParameterGroup { prefix: String::new(), learning_rate: 0.05, weight_decay: 0.01 }];
+        TrainConfig {
+            steps: 9,
+            warmup: 2,
+            floor: 0.1,
+            clip: 5.0,
+            accumulate: 2,
+            average: Some(0.8),
+            evaluate_every: 7,
+            keep_best: false,
+            patience: None,
+            checkpoint_every: 3,
+            seed: 4,
+            optimiser: AdamWSettings { groups, beta_1: 0.9, beta_2: 0.99, epsilon: 1e-8 },
+        }
+    }
+
+    /// Trains; an evaluation fails where `killed` says so, which ends the run as abruptly as a kill.
+    fn trained(config: &TrainConfig, checkpoint: Option<PathBuf>, killed: bool) -> Result<Vec<f32>, TrainError> {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there").autodiff();
+        let model = assign(Linear::new(1, 1, &device), &mut |_, _| Some(vec![0.3]));
+        let session = Session { config, checkpoint, device: &device };
+        let mut evaluate = |_: &Linear, step| match killed {
+            true => Err(TrainError::Settings("killed".into())),
+            false => Ok(Evaluation { step, score: 0.0, parts: vec![] }),
+        };
+        let done = train(&session, &mut Line, model, &Points(&device), &mut evaluate, &mut Nobody)?;
+        Ok(collect(&done.model).into_values().flat_map(|tensor| tensor.values).collect())
+    }
+
+    #[test]
+    fn a_run_that_was_killed_and_continued_is_the_run_that_was_not() {
+        let whole = trained(&config(), None, false).unwrap();
+        let folder = std::env::temp_dir().join(format!("florin-train-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("checkpoint.safetensors");
+        // Killed at step 7, one after the second checkpoint.
+        assert!(trained(&config(), Some(file.clone()), true).is_err());
+        assert!(file.exists());
+        let continued = trained(&config(), Some(file), false).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(continued, whole);
+    }
+
+    #[test]
+    fn batches_of_one_step_are_averaged_not_summed() {
+        let one = TrainConfig { clip: 0.2, average: None, evaluate_every: 0, ..config() };
+        let mut norms = Norms(vec![]);
+        let device = florin_backend::device("cpu").expect("the cpu device is always there").autodiff();
+        for accumulate in [1, 3] {
+            let config = TrainConfig { accumulate, steps: 1, ..one.clone() };
+            let model = assign(Linear::new(1, 1, &device), &mut |_, _| Some(vec![0.3]));
+            let session = Session { config: &config, checkpoint: None, device: &device };
+            let mut evaluate = |_: &Linear, step| Ok(Evaluation { step, score: 0.0, parts: vec![] });
+            train(&session, &mut Same, model, &Points(&device), &mut evaluate, &mut norms).unwrap();
+        }
+        assert!(
+            (norms.0[0].0 - norms.0[1].0).abs() < 1e-6 && (norms.0[0].1 - norms.0[1].1).abs() < 1e-6,
+            "{:?}",
+            norms.0
+        );
+    }
+
+    /// The same loss whatever the batch.
+    struct Same;
+
+    impl Objective for Same {
+        type Model = Linear;
+        type Batch = Tensor<2>;
+
+        fn loss(&mut self, model: &Linear, x: &Tensor<2>) -> Loss {
+            Loss { total: model.forward(Tensor::<2>::ones([1, 1], &x.device())).square().mean(), parts: vec![] }
+        }
+    }
+
+    /// Gradient norm and loss of every step.
+    struct Norms(Vec<(f64, f64)>);
+
+    impl Observer for Norms {
+        fn stepped(&mut self, report: &StepReport) {
+            self.0.push((report.gradient_norm, report.loss));
+        }
+    }
+}
