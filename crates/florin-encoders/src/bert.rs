@@ -200,4 +200,46 @@ mod tests {
         let config = BertConfig { num_attention_heads: 5, ..small() };
         assert_eq!(config.validate().unwrap_err().to_string(), "bert: heads (5) must divide dim (16)");
     }
+
+    #[test]
+    fn every_norm_has_the_epsilon_of_the_settings_and_that_of_bert_where_they_are_silent() {
+        let text = r#"{"vocab_size": 9, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "intermediate_size": 8, "max_position_embeddings": 5}"#;
+        let silent: BertConfig = serde_json::from_str(text).expect("whole settings");
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        for (config, expected) in [(silent, 1e-12), (BertConfig { layer_norm_eps: 0.25, ..small() }, 0.25)] {
+            let encoder = config.init(&device);
+            let block = &encoder.layers[0];
+            let found = [&encoder.embedding_norm, &block.attention_norm, &block.mlp_norm].map(|norm| norm.epsilon);
+            assert_eq!(found, [expected; 3]);
+        }
+    }
+
+    #[test]
+    fn hidden_states_are_the_embedding_and_what_each_block_gives() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        florin_backend::seed(&device, 8);
+        let encoder = small().init(&device);
+        let input = BertInput { ids: Tensor::from_ints([[3, 9, 4, 1]], &device), mask: Mask::all_kept(1, 4, &device) };
+        let values = |tensor: Tensor<3>| tensor.into_data().try_to_vec::<f32>().expect("f32");
+        let states: Vec<Vec<f32>> = encoder.hidden_states(&input).into_iter().map(values).collect();
+        assert_eq!(states.len(), 3);
+        assert_eq!(states[0], values(encoder.embed(input.ids.clone())));
+        assert_eq!(states[2], values(encoder.forward(input).padded()));
+        assert_ne!(states[1], states[2]);
+    }
+
+    #[test]
+    fn the_first_piece_takes_the_first_position() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        let mut encoder = small().init(&device);
+        let zeros = |rows| burn::module::Param::from_tensor(Tensor::<2>::zeros([rows, 16], &device));
+        encoder.word_embeddings.weight = zeros(50);
+        encoder.token_type_embeddings.weight = zeros(2);
+        // A position's vector points along the dimension of its number.
+        encoder.position_embeddings.weight =
+            burn::module::Param::from_tensor(Tensor::eye(16, &device).narrow(0, 0, 12));
+        let places = encoder.embed(Tensor::from_ints([[1, 1, 1]], &device)).argmax(2);
+        assert_eq!(places.into_data().convert::<i64>().try_to_vec::<i64>().expect("places"), [0, 1, 2]);
+    }
 }

@@ -166,3 +166,38 @@ pub fn patches(pictures: Tensor<4>, patch: usize) -> Tensor<3> {
         .permute([0, 2, 4, 1, 3, 5]) // [batch, rows, columns, channels, patch, patch]
         .reshape([batch, rows * columns, channels * patch * patch])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patches_go_row_by_row_and_channel_by_channel_inside() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        let pixels: Vec<f32> = (0..48).map(|pixel| pixel as f32).collect();
+        let picture = Tensor::<4>::from_data(TensorData::new(pixels, [1, 2, 4, 6]), &device);
+        let found = patches(picture, 2);
+        assert_eq!(found.dims(), [1, 6, 8]);
+        let patch = |number: usize| found.clone().narrow(1, number, 1).into_data().try_to_vec::<f32>().expect("f32");
+        assert_eq!(patch(1), [2.0, 3.0, 8.0, 9.0, 26.0, 27.0, 32.0, 33.0]);
+        assert_eq!(patch(3), [12.0, 13.0, 18.0, 19.0, 36.0, 37.0, 42.0, 43.0]);
+    }
+
+    #[test]
+    fn what_is_pooled_is_the_class_token_or_else_the_mean_of_the_patches() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        florin_backend::seed(&device, 2);
+        for class_token in [true, false] {
+            let (height, width, patch, channels, dim, layers, heads, hidden) = (4, 6, 2, 1, 8, 1, 2, 16);
+            let config =
+                VitConfig { height, width, patch, channels, dim, layers, heads, hidden, class_token, epsilon: 1e-12 };
+            let encoder = config.init(&device);
+            let input = || VitInput { patches: Tensor::ones([2, 6, 4], &device) };
+            let tokens = encoder.forward(input()).padded();
+            assert_eq!(tokens.dims(), [2, 6 + usize::from(class_token), 8]);
+            let expected = if class_token { tokens.narrow(1, 0, 1) } else { tokens.mean_dim(1) };
+            let pooled = encoder.encode(input()).pooled.unsqueeze_dim::<3>(1);
+            assert!((pooled - expected).abs().max().into_scalar::<f32>() < 1e-6);
+        }
+    }
+}

@@ -70,3 +70,18 @@ impl Mask {
         values.mask_fill(self.hidden().unsqueeze_dim::<3>(2).expand(shape), 0.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_positions_are_kept_and_burn_calls_the_others_true() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        let mask = Mask::from_lengths(&[1, 3], 3, &device);
+        let hidden = mask.hidden().into_data().try_to_vec::<bool>().expect("marks");
+        assert_eq!(hidden, [false, true, true, false, false, false]);
+        assert_eq!(mask.kept().into_data().try_to_vec::<f32>().expect("f32"), [1.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+        assert!(mask.for_attention().is_some() && Mask::all_kept(2, 3, &device).for_attention().is_none());
+    }
+}

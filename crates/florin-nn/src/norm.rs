@@ -38,3 +38,22 @@ impl LayerNorm {
         florin_backend::add_norm(x, residual, self.weight.val(), Some(self.bias.val()), self.epsilon)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scale_multiplies_and_shift_is_added() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        let mut norm = LayerNorm::new(2, 1e-12, &device);
+        norm.weight = Param::from_tensor(Tensor::from_floats([2.0, 2.0], &device));
+        norm.bias = Param::from_tensor(Tensor::from_floats([3.0, 5.0], &device));
+        let values = |tensor: Tensor<2>| tensor.into_data().try_to_vec::<f32>().expect("f32");
+        let x = Tensor::<2>::from_floats([[1.0, -1.0]], &device);
+        assert_eq!(values(norm.forward(x.clone())), [5.0, 3.0]);
+        // Half of the row comes from the residual.
+        let half = x * 0.5;
+        assert_eq!(values(norm.forward_added(half.clone(), half)), [5.0, 3.0]);
+    }
+}

@@ -98,3 +98,16 @@ pub trait Encoder {
     /// Encodes a batch.
     fn encode(&self, input: Self::Input) -> Encoded;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_positions_have_no_part_in_the_mean_and_an_empty_row_is_zero() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        let values = Tensor::<3>::from_floats([[[1.0], [3.0], [90.0]], [[7.0], [7.0], [7.0]]], &device);
+        let mean = Tokens::new(values, Mask::from_lengths(&[2, 0], 3, &device)).mean();
+        assert_eq!(mean.into_data().try_to_vec::<f32>().expect("f32"), [2.0, 0.0]);
+    }
+}

@@ -85,3 +85,34 @@ impl TransformerBlock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+
+    use super::*;
+
+    /// The largest mean of a row and the largest distance of its variance from one.
+    fn distance_from_normal(x: Tensor<3>) -> f32 {
+        let mean = x.clone().mean_dim(2).abs().max().into_scalar::<f32>();
+        let variance = x.square().mean_dim(2);
+        mean.max((variance - 1.0).abs().max().into_scalar::<f32>())
+    }
+
+    #[test]
+    fn norms_that_stand_last_normalise_what_comes_out_and_those_that_stand_first_do_not() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        florin_backend::seed(&device, 3);
+        let x = Tensor::<3>::random([2, 5, 8], Distribution::Normal(2.0, 3.0), &device);
+        let out = |order| {
+            let (dim, heads, hidden, activation) = (8, 2, 16, Activation::Gelu);
+            let block = TransformerBlockConfig { dim, heads, hidden, activation, epsilon: 1e-12, order }.init(&device);
+            block.forward(x.clone(), None, None)
+        };
+        assert!(distance_from_normal(out(NormOrder::Post)) < 1e-4);
+        let before = out(NormOrder::Pre);
+        assert!(distance_from_normal(before.clone()) > 1.0);
+        // Fresh weights are small, so that both branches add little to a residual that nothing has normalised.
+        assert!((before - x.clone()).abs().max().into_scalar::<f32>() < 0.5);
+    }
+}
