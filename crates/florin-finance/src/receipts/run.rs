@@ -311,3 +311,64 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), FinanceError> {
     write_atomically(path, |writer| std::io::Write::write_all(writer, &bytes))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use florin_data::value::FieldKind;
+
+    use super::super::decode::FieldPrediction;
+    use super::*;
+
+    /// A document whose one field was read with a confidence of one half.
+    fn judgement(right: bool) -> Judgement {
+        let text = Some(if right { "right" } else { "wrong" }.to_owned());
+        let field = FieldPrediction {
+            field: "company".into(),
+            kind: FieldKind::Text,
+            text,
+            normalised: None,
+            confidence: 0.5,
+            boxes: vec![],
+            review: false,
+        };
+        Judgement { id: String::new(), gold: vec![Some("right".into())], fields: vec![field], weights: vec![] }
+    }
+
+    fn answers(calibrators: &[Calibrator]) -> Vec<bool> {
+        calibrators.iter().map(|calibrator| calibrator.calibrate("company", 0.5) > 0.5).collect()
+    }
+
+    #[test]
+    fn a_part_is_calibrated_on_the_others_and_never_on_itself() {
+        // The first part is always right, the others always wrong: only its own answers could make it sure.
+        let parts: Vec<Vec<Judgement>> = (0..3).map(|part| (0..40).map(|_| judgement(part == 0)).collect()).collect();
+        let found = calibrators(&parts);
+        assert_eq!(answers(&found.of_models), [false, false, false]);
+        let two: Vec<Vec<Judgement>> = parts.into_iter().take(2).collect();
+        let found = calibrators(&two);
+        assert_eq!(answers(&found.of_models), [false, true]);
+        assert_eq!(answers(&found.of_judgements.concat()), [false, true]);
+    }
+
+    #[test]
+    fn halves_of_one_part_are_calibrated_on_each_other() {
+        let only: Vec<Judgement> = (0..80).map(|index| judgement(index % 2 == 0)).collect();
+        // Documents 0, 2, .. are right, and are calibrated on 1, 3, .., which are wrong.
+        assert_eq!(answers(&calibrators(&[only]).of_judgements[0]), [false, true]);
+    }
+
+    #[test]
+    fn what_is_held_out_is_never_trained_on() {
+        let set = draw_set(12, 3, Templates::Training);
+        let folds: Vec<u32> = (0..12).map(|index| index % 3).collect();
+        for (split, expected) in [(Split::HoldOut, 1), (Split::Folds, 3)] {
+            let parts = plan(&RunConfig { split, ..RunConfig::default() }, &set, &folds).unwrap();
+            assert_eq!(parts.len(), expected);
+            for part in parts {
+                assert!(!part.held_out.is_empty());
+                assert!(part.held_out.iter().all(|index| !part.training.contains(index)), "{}", part.title);
+                assert_eq!(part.held_out.len() + part.training.len(), 12);
+            }
+        }
+    }
+}
