@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::shell::{has, root, run};
-use crate::{golden, test, tidy};
+use crate::{golden, mutants, test, tidy};
 
 /// SwiftShader, a Vulkan driver that needs no graphics card, where Debian's chromium-common puts it.
 const SWIFT_SHADER: &str = "/usr/lib/chromium/vk_swiftshader_icd.json";
@@ -15,10 +15,11 @@ type Step = (&'static str, fn() -> Result<()>);
 
 /// Runs every step and prints how long each took.
 pub(crate) fn ci() -> Result<()> {
-    let steps: [Step; 8] = [
+    let steps: [Step; 9] = [
         ("format", || run("cargo", &["fmt", "--all", "--check"], &[])),
         ("tidy", tidy::tidy),
         ("golden files", golden::check),
+        ("mutants", mutants::check),
         ("licences", licences),
         ("clippy", || run("cargo", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])),
         ("documentation", rustdoc),

@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod golden;
+mod mutants;
 mod shell;
 mod test;
 mod tidy;
@@ -16,6 +17,9 @@ cargo xtask VERB
   ci                          everything, cheapest first: what CI runs
   tidy                        layer arrows, module heads, shapes, links, papers
   golden check|update         golden files against the pinned generator
+  mutants [NAME..]            put known mistakes in, one at a time: which do the tests notice?
+          [--check]           only whether their patches still apply
+          [--json|--markdown] how the result is printed
   bench [save|compare NAME] [--device NAME]
   bench peers                 the same work in PyTorch, on this machine
   docs                        the documentation of all crates, and the book
@@ -32,6 +36,8 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::tidy(),
         ["golden", "check"] => golden::check(),
         ["golden", "update"] => golden::update(),
+        ["mutants", rest @ ..] => mutants::mutants(rest),
+        [mutants::VERB, seconds, program, rest @ ..] => mutants::limited(seconds, program, rest),
         ["bench", rest @ ..] => bench::bench(rest),
         ["docs"] => ci::docs(),
         [] | ["--help" | "-h" | "help"] => {
