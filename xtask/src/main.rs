@@ -1,6 +1,7 @@
 //! Florin's automation: `cargo xtask VERB`.
 
 mod bench;
+mod blocks;
 mod ci;
 mod golden;
 mod mutants;
@@ -22,6 +23,7 @@ cargo xtask VERB
           [--json|--markdown] how the result is printed
   bench [save|compare NAME] [--device NAME]
   bench peers                 the same work in PyTorch, on this machine
+  bench peers blocks          every attention, fusion and loss beside PyTorch's, case by case
   docs                        the documentation of all crates, and the book
 
 Regenerating golden files and peers need Python: a virtual environment with tests/golden/requirements.txt or

@@ -33,3 +33,10 @@ pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<String> {
 pub(crate) fn has(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }
+
+/// The Python that peers run in.
+pub(crate) fn python_with_torch() -> Result<String> {
+    std::env::var("FLORIN_PYTHON").context(
+        "FLORIN_PYTHON must name a Python with PyTorch:\n  python3 -m venv ENV && ENV/bin/pip install -r tests/peers/requirements.txt\n  FLORIN_PYTHON=ENV/bin/python cargo xtask bench peers",
+    )
+}
