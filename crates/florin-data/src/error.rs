@@ -121,6 +121,12 @@ pub enum DataError {
         /// Why.
         reason: String,
     },
+    /// Tokens cannot be masked as asked.
+    #[error("cannot mask tokens this way: {reason}")]
+    Masking {
+        /// Why.
+        reason: String,
+    },
     /// Documents cannot be divided as asked, or a division leaks.
     #[error("cannot use this split: {reason}")]
     Split {

@@ -7,7 +7,7 @@
 //! 2. [`ocr`] and [`picture`]: where a document's lines and pixels come from.
 //! 3. [`value`]: dates, amounts and the key by which two values are compared; [`gold`]: where a value is printed.
 //! 4. [`table`] and [`labelled`]: a folder of labelled documents; [`split`]: folds that do not leak.
-//! 5. [`word_pieces`] and [`sampler`]: what a training loop asks for; [`files`]: writing that cannot half happen.
+//! 5. [`word_pieces`], [`masking`] and [`sampler`]: what a training loop asks for; [`files`]: writing that cannot half happen.
 //!
 //! Nothing here panics on the content of a file.
 
@@ -26,6 +26,7 @@ pub mod split;
 pub mod table;
 
 pub mod files;
+pub mod masking;
 pub mod sampler;
 pub mod word_pieces;
 

@@ -108,6 +108,19 @@ impl WordPieces {
 }
 
 impl SpecialIds {
+    /// Whether a token stands for no text.
+    pub fn contains(&self, id: u32) -> bool {
+        self.sorted().contains(&id)
+    }
+
+    /// All of them, each once, the lowest first.
+    pub(crate) fn sorted(&self) -> Vec<u32> {
+        let mut ids = vec![self.cls, self.sep, self.pad, self.mask, self.unk];
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
     fn read(tokenizer: &Tokenizer) -> Result<Self, String> {
         // BERT's names first, then RoBERTa's.
         let id = |names: [&str; 2]| {
