@@ -17,6 +17,7 @@ mod sig_lip;
 mod span;
 mod supervised_contrast;
 mod token_costs;
+mod vector_quantisation;
 
 pub use captioning::{CaptioningLoss, CaptioningLossParts};
 pub use clip::{ClipLoss, ClipLossParts, GatheredPairs};
@@ -28,3 +29,4 @@ pub use nt_xent::{NtXentLoss, NtXentLossParts};
 pub use sig_lip::{SigLipLoss, SigLipLossParts};
 pub use span::{SpanLoss, SpanLossParts, SpanScores};
 pub use supervised_contrast::{SupervisedContrastLoss, SupervisedContrastLossParts};
+pub use vector_quantisation::{COMMITMENT, Codebook, MovingCodebook, Quantised};
