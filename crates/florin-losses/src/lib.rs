@@ -8,6 +8,7 @@ mod checking;
 mod clip;
 mod contrast;
 mod counting;
+pub mod distillation;
 mod error;
 mod grad_norm;
 mod logit_scale;
