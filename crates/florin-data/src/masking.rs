@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn fifteen_in_a_hundred_are_selected_of_which_eight_in_ten_are_masked_and_one_is_random() {
-        let (mut kept, mut hidden, mut other, mut counted) = (0.0, 0.0, 0.0, 0.0);
+        let (mut kept, mut hidden, mut other, mut counted) = (0f64, 0f64, 0f64, 0f64);
         for (ids, masked) in many(TokenMasking::default()) {
             let selected: Vec<usize> = (0..ids.len()).filter(|&place| masked.selected[place]).collect();
             assert_eq!(selected.len(), 13, "88 tokens may be selected");
