@@ -22,7 +22,7 @@ pub use attention::{
     BottleneckLayerConfig, CoAttended, CoAttentionBlock, CoAttentionBlockConfig, CoAttentionStream, Conditions,
     CrossModalBlock, CrossModalBlockConfig, Decisions, DynamicAttention, DynamicAttentionConfig, HierarchicalAttention,
     HierarchicalAttentionConfig, Pairing, PerceiverLayer, PerceiverResampler, PerceiverResamplerConfig, Pooled,
-    RelativeBias, Rotary, Sides, SlidingWindow, Weighing, alibi_bias, alibi_slopes, sparsemax,
+    RelativeBias, RelativeBiasConfig, Rotary, Sides, SlidingWindow, Weighing, alibi_bias, alibi_slopes, sparsemax,
 };
 pub use config_error::ConfigError;
 pub use embedding::Embedding;

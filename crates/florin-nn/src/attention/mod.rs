@@ -35,7 +35,7 @@ pub use hierarchical::{AttentionLevel, HierarchicalAttention, HierarchicalAttent
 pub use multi_head::{Attention, AttentionConfig, Conditions};
 pub use perceiver::{PerceiverLayer, PerceiverResampler, PerceiverResamplerConfig};
 pub use pooling::AttentionPooling;
-pub use relative::{RelativeBias, Sides};
+pub use relative::{RelativeBias, RelativeBiasConfig, Sides};
 pub use rotary::{Pairing, Rotary};
 pub use sparsemax::sparsemax;
 pub use window::SlidingWindow;

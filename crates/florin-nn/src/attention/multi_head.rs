@@ -60,6 +60,8 @@ pub struct Conditions {
     pub causal: bool,
     /// Positions of queries and keys.
     pub rotary: Option<Rotary>,
+    /// Factor of the scores; `1/√head_dim` unless given.
+    pub scale: Option<f64>,
 }
 
 impl AttentionConfig {
@@ -203,8 +205,8 @@ impl Attention {
     }
 
     fn mixed(&self, query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, conditions: Conditions) -> Tensor<3> {
-        let Conditions { hidden, bias, causal, .. } = conditions;
-        let mixed = attention(query, key, value, hidden, bias, AttentionOptions { scale: None, causal });
+        let Conditions { hidden, bias, causal, scale, .. } = conditions;
+        let mixed = attention(query, key, value, hidden, bias, AttentionOptions { scale, causal });
         self.output.forward(join_heads(mixed))
     }
 }

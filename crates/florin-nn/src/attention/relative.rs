@@ -3,11 +3,13 @@
 //! Distances fall into buckets, exact near the query and logarithmic further off; each head learns a number a bucket.
 //!
 //! Paper: Raffel et al. 2020 (T5), <https://arxiv.org/abs/1910.10683>
-//! Difference: none. T5 itself does not divide scores by √head_dim; whoever loads its weights gives attention a scale of one.
+//! Difference: none. T5 itself does not divide scores by √head_dim; whoever loads its weights sets
+//! [`crate::Conditions::scale`] to one.
 
 use burn::module::Param;
 use burn::prelude::*;
 
+use crate::config_error::{ConfigError, none_is_zero};
 use crate::initialise::zeros;
 use crate::relative_bias::{log_bucket, past_log_bucket};
 
@@ -20,6 +22,19 @@ pub enum Sides {
     Past,
 }
 
+/// Sizes of a relative bias.
+#[derive(Clone, Debug)]
+pub struct RelativeBiasConfig {
+    /// How many numbers each head learns, at least 4; T5 has 32.
+    pub buckets: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Distances from here on share a bucket; T5 has 128.
+    pub furthest: usize,
+    /// Where buckets tell distances apart.
+    pub sides: Sides,
+}
+
 /// Learned biases by distance, zero at the start.
 #[derive(Module, Debug)]
 pub struct RelativeBias {
@@ -30,19 +45,42 @@ pub struct RelativeBias {
     sides: Sides,
 }
 
-impl RelativeBias {
-    /// All biases zero; T5 has 32 buckets and tells distances apart up to 128.
+impl RelativeBiasConfig {
+    /// T5's buckets.
+    pub fn t5(heads: usize, sides: Sides) -> Self {
+        Self { buckets: 32, heads, furthest: 128, sides }
+    }
+
+    /// Refuses what cannot be built.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        none_is_zero(&[("relative bias: heads", self.heads)])?;
+        let refuse = |name, range, found: usize| Err(ConfigError::Range { name, range, found: found.to_string() });
+        if self.buckets < 4 {
+            return refuse("relative bias: buckets", "at least 4", self.buckets);
+        }
+        let exact = if self.sides == Sides::Both { self.buckets / 4 } else { self.buckets / 2 };
+        if self.furthest <= exact {
+            return refuse(
+                "relative bias: furthest",
+                "beyond the distances that have buckets of their own",
+                self.furthest,
+            );
+        }
+        Ok(())
+    }
+
+    /// All biases zero.
     ///
     /// # Panics
     ///
-    /// If there are fewer buckets than 4, or distances are told apart no further than single ones are.
-    pub fn new(buckets: usize, heads: usize, furthest: usize, sides: Sides, device: &Device) -> Self {
-        let exact = if sides == Sides::Both { buckets / 4 } else { buckets / 2 };
-        assert!(buckets >= 4, "a relative bias needs at least 4 buckets, found {buckets}");
-        assert!(furthest > exact, "distances up to {exact} have buckets of their own; furthest is {furthest}");
-        Self { table: zeros([buckets, heads], device), furthest, sides }
+    /// If [`validate`](Self::validate) refuses.
+    pub fn init(&self, device: &Device) -> RelativeBias {
+        self.validate().unwrap_or_else(|error| panic!("{error}"));
+        RelativeBias { table: zeros([self.buckets, self.heads], device), furthest: self.furthest, sides: self.sides }
     }
+}
 
+impl RelativeBias {
     /// Queries and keys are aligned at the end, as with a cache.
     ///
     /// # Shapes

@@ -27,6 +27,9 @@ fn hidden_keys_and_those_beyond_the_span_weigh_exactly_zero() {
         let mask = Mask::from_lengths(&[9, 4], 9, &device);
         let weights = values(attention.weights(x.clone(), Some(&mask)));
         let spans = values(attention.decisions(mask.zeroed(x.clone())).span);
+        // Queries of the first row; of the second some stand beyond the reach of any key.
+        let sums: Vec<f64> = weights[..162].chunks(9).map(|row| row.iter().sum()).collect();
+        assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-6), "each query's weights sum to one: {sums:?}");
         let (mut hidden, mut far, mut near) = (0, 0, 0);
         for (place, weight) in weights.iter().enumerate() {
             let (key, query, row) = (place % 9, place / 9 % 9, place / 162);
@@ -97,6 +100,17 @@ fn without_decisions_it_is_plain_attention() {
     plain.output = attention.output.clone();
     let found = attention.forward(x.clone(), None);
     assert!(gap(found * 2.0, plain.forward(x.clone(), x, None, None)) < ROUNDING);
+}
+
+#[test]
+fn a_closed_gate_lets_nothing_through() {
+    let device = device(11);
+    let mut attention = dynamic(Weighing::Softmax, &device);
+    let bias = attention.output.bias.as_ref().expect("this layer has biases").val();
+    attention.gate.weight = Param::from_tensor(Tensor::zeros([8, 2], &device));
+    attention.gate.bias = Some(Param::from_tensor(Tensor::full([2], -100.0, &device)));
+    let output = attention.forward(random([1, 5, 8], &device), None);
+    assert!(gap(output, bias.reshape([1, 1, 8]).expand([1, 5, 8])) < 1e-12);
 }
 
 #[test]

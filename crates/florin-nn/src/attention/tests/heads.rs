@@ -39,6 +39,18 @@ fn one_head_of_two_numbers_is_what_one_computes_by_hand() {
 }
 
 #[test]
+fn a_scale_of_zero_makes_the_mean_of_all_that_is_seen() {
+    let device = device(8);
+    let attention = attention(2, &device);
+    let x = random([1, 4, 8], &device);
+    let conditions = Conditions { scale: Some(0.0), ..Default::default() };
+    let found = attention.forward_under(x.clone(), x.clone(), conditions);
+    let mean = x.clone().mean_dim(1);
+    let expected = attention.forward(mean.clone(), mean, None, None).expand([1, 4, 8]);
+    assert!(gap(found, expected) < ROUNDING);
+}
+
+#[test]
 fn a_group_of_query_heads_reads_one_key_head() {
     let device = device(2);
     for (key_heads, shared) in [(2, [0, 0, 1, 1]), (1, [0, 0, 0, 0])] {
@@ -96,6 +108,7 @@ fn token_after_token_through_a_cache_gives_what_all_at_once_give() {
             bias: Some(alibi_bias(4, queries, keys, &device)),
             causal: true,
             rotary: Some(Rotary::new(pairing)),
+            scale: Some(0.3),
         };
         let whole = attention.forward_under(x.clone(), x.clone(), conditions(seq, seq));
         let mut cache = AttentionCache::new();
@@ -117,7 +130,7 @@ fn gradients_are_those_of_finite_differences() {
     let rotary = Some(Rotary::new(Pairing::Interleaved));
     let run = |x: Tensor<3>| {
         let hidden = mask.for_attention();
-        attention.forward_under(x.clone(), x, Conditions { hidden, rotary, causal: true, bias: None })
+        attention.forward_under(x.clone(), x, Conditions { hidden, rotary, causal: true, ..Default::default() })
     };
     assert_gradient(&run, random([2, 5, 8], &device), 3);
 }

@@ -62,6 +62,22 @@ fn latents_see_each_other_only_as_keys() {
 }
 
 #[test]
+fn media_and_latents_have_norms_of_their_own_and_the_result_a_last_one() {
+    let device = device(9);
+    let mut resampler = resampler(true, &device);
+    let media = random([1, 5, 9], &device);
+    let output = resampler.forward(media.clone(), None);
+    let squares = values(output.clone().square().mean_dim(2));
+    assert!(squares.iter().all(|mean| (mean - 1.0).abs() < 1e-3), "a new norm leaves mean squares of one: {squares:?}");
+    for layer in &mut resampler.layers {
+        layer.media_norm.weight = layer.media_norm.weight.clone().map(|weight| weight * 0.0);
+    }
+    let deaf = resampler.forward(media.clone(), None);
+    assert!(gap(output, deaf.clone()) > 1e-2, "media went through their norm");
+    assert!(gap(deaf, resampler.forward(media * 2.0 + 1.0, None)) < ROUNDING, "media went through nothing else");
+}
+
+#[test]
 fn hidden_media_get_no_gradient() {
     let device = device(4);
     let resampler = resampler(true, &device);

@@ -6,7 +6,7 @@ use burn::tensor::DType;
 use proptest::prelude::*;
 
 use super::{ROUNDING, device, gap, random, values};
-use crate::{ConfigError, Pairing, RelativeBias, Rotary, Sides, alibi_bias, alibi_slopes};
+use crate::{ConfigError, Pairing, RelativeBiasConfig, Rotary, Sides, alibi_bias, alibi_slopes};
 
 const PAIRINGS: [Pairing; 2] = [Pairing::Halves, Pairing::Interleaved];
 
@@ -91,7 +91,7 @@ fn distances_are_counted_from_the_last_key_back() {
 fn a_relative_bias_depends_on_the_distance_alone() {
     let device = device(4);
     for sides in [Sides::Both, Sides::Past] {
-        let mut bias = RelativeBias::new(8, 2, 20, sides, &device);
+        let mut bias = RelativeBiasConfig { buckets: 8, heads: 2, furthest: 20, sides }.init(&device);
         assert_eq!(values(bias.forward(3, 3)), [0.0; 18], "zero at the start");
         bias.table = Param::from_tensor(random([8, 2], &device));
         let whole = bias.forward(6, 6);
@@ -103,4 +103,13 @@ fn a_relative_bias_depends_on_the_distance_alone() {
         let own = whole.clone().narrow(2, 0, 1).narrow(3, 0, 1).expand([1, 2, 1, 5]);
         assert_eq!(gap(later, own) == 0.0, sides == Sides::Past, "only encoders tell later keys from the query's own");
     }
+}
+
+#[test]
+fn buckets_that_tell_nothing_apart_are_refused() {
+    let config = RelativeBiasConfig::t5(4, Sides::Past);
+    assert_eq!(config.validate(), Ok(()));
+    assert!(RelativeBiasConfig { furthest: 16, ..config.clone() }.validate().is_err());
+    assert_eq!(RelativeBiasConfig { furthest: 16, sides: Sides::Both, ..config.clone() }.validate(), Ok(()));
+    assert!(RelativeBiasConfig { buckets: 3, ..config }.validate().is_err());
 }
