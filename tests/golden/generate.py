@@ -16,6 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
+import attention
+import attention_levels
 import contrast
 import fusion_vectors
 import objectives
@@ -612,6 +614,8 @@ CASES = [
     *contrast.CASES,
     *fusion_vectors.CASES,
     *objectives.CASES,
+    bert, span_loss, token_attention, document, document_lines, trace, vit, layout, block, *attention.CASES, *attention_levels.CASES,
+    *contrast.CASES,
 ]
 
 

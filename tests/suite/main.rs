@@ -7,6 +7,9 @@ mod golden_fixture;
 mod golden_tolerance;
 mod golden_weights;
 
+mod golden_attention;
+mod golden_attention_blocks;
+mod golden_attention_levels;
 mod golden_bert;
 mod golden_block;
 mod golden_contrast;
