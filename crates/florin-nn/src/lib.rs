@@ -6,6 +6,7 @@
 mod attention;
 mod config_error;
 mod embedding;
+mod gru;
 mod initialise;
 mod linear;
 mod mask;
@@ -27,6 +28,7 @@ pub use attention::{
 pub use config_error::ConfigError;
 pub use embedding::Embedding;
 pub use florin_backend::Activation;
+pub use gru::Gru;
 pub use initialise::{normal, ones, zeros};
 pub use linear::Linear;
 pub use mask::Mask;
