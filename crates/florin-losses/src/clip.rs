@@ -89,8 +89,7 @@ impl ClipLoss {
                 scale: scale.clone(),
                 chunk: self.chunk,
             };
-            let targets =
-                |rows| RowTargets { weights: one_key(rows, pairs, |row| all.first + row, &like), hidden: None };
+            let targets = |rows| RowTargets::new(one_key(rows, pairs, |row| all.first + row, &like), None);
             similarities.cross_entropy(&targets) / batch as f64
         };
         let image_to_text = direction(image, all.text.clone());

@@ -19,6 +19,15 @@ pub(crate) struct RowTargets {
     pub(crate) weights: Tensor<2>,
     /// `[rows, keys]`, true where a key does not compete.
     pub(crate) hidden: Option<Tensor<2, Bool>>,
+    /// `[1, keys]`, added to the scores: the logarithm of how often a key counts among those that compete, once unless given.
+    pub(crate) log_count: Option<Tensor<2>>,
+}
+
+impl RowTargets {
+    /// Keys that all count once.
+    pub(crate) fn new(weights: Tensor<2>, hidden: Option<Tensor<2, Bool>>) -> Self {
+        Self { weights, hidden, log_count: None }
+    }
 }
 
 /// Vectors to compare.
@@ -36,6 +45,22 @@ pub(crate) struct Similarities {
 impl Similarities {
     /// The sum over rows, `[1]`, with gradients of queries, keys and scale.
     pub(crate) fn cross_entropy(self, targets: &dyn Fn(Range<usize>) -> RowTargets) -> Tensor<1> {
+        self.charged(targets, &mut |_, _| ())
+    }
+
+    /// The same, and how many rows score one of their targets above every other key, `[1]`, without gradient.
+    pub(crate) fn cross_entropy_and_hits(self, targets: &dyn Fn(Range<usize>) -> RowTargets) -> (Tensor<1>, Tensor<1>) {
+        let mut hits = self.scale.clone().detach().zeros_like();
+        let value = self.charged(targets, &mut |seen, weights| hits = hits.clone() + count_hits(seen, weights));
+        (value, hits)
+    }
+
+    /// The sum over rows; `look` sees the scores and target weights of each chunk.
+    fn charged(
+        self,
+        targets: &dyn Fn(Range<usize>) -> RowTargets,
+        look: &mut dyn FnMut(&Tensor<2>, &Tensor<2>),
+    ) -> Tensor<1> {
         let (queries, keys, scale) =
             (self.queries.clone().detach(), self.keys.clone().detach(), self.scale.clone().detach());
         let [rows, _] = queries.dims();
@@ -45,7 +70,7 @@ impl Similarities {
         for place in chunks(rows, self.chunk) {
             let some = queries.clone().narrow(0, place.start, place.len());
             let products = product(some.clone(), keys.clone().transpose()); // [chunk, keys]
-            let (charged, gradient) = charge(products.clone() * factor.clone(), targets(place));
+            let (charged, gradient) = charge(products.clone() * factor.clone(), targets(place), look);
             value = value + charged;
             of_scale = of_scale + (gradient.clone() * products).sum();
             of_queries.push(product(gradient.clone(), keys.clone()) * factor.clone());
@@ -57,12 +82,21 @@ impl Similarities {
 }
 
 /// The cost of some rows, `[1]`, and its gradient of their scores, `[rows, keys]`.
-fn charge(scores: Tensor<2>, targets: RowTargets) -> (Tensor<1>, Tensor<2>) {
-    let RowTargets { weights, hidden } = targets;
+fn charge(
+    scores: Tensor<2>,
+    targets: RowTargets,
+    look: &mut dyn FnMut(&Tensor<2>, &Tensor<2>),
+) -> (Tensor<1>, Tensor<2>) {
+    let RowTargets { weights, hidden, log_count } = targets;
+    let scores = match log_count {
+        Some(log_count) => scores + log_count,
+        None => scores,
+    };
     let seen = match hidden {
         Some(hidden) => scores.clone().mask_fill(hidden, HIDDEN),
         None => scores.clone(),
     };
+    look(&seen, &weights);
     let most = seen.clone().max_dim(1);
     let shares = (seen - most.clone()).exp();
     let sum = shares.clone().sum_dim(1);
@@ -70,6 +104,14 @@ fn charge(scores: Tensor<2>, targets: RowTargets) -> (Tensor<1>, Tensor<2>) {
     // Both terms are differences from the largest score, so that nothing large cancels.
     let charged = weight.clone() * sum.clone().log() + (weights.clone() * (most - scores)).sum_dim(1);
     (charged.sum(), shares / sum * weight - weights)
+}
+
+/// How many rows score a target above everything else, `[1]`; a tie is no hit, so that vectors which are all alike hit nothing.
+fn count_hits(seen: &Tensor<2>, weights: &Tensor<2>) -> Tensor<1> {
+    let target = weights.clone().greater_elem(0.0);
+    let best = seen.clone().mask_fill(target.clone().bool_not(), HIDDEN).max_dim(1);
+    let other = seen.clone().mask_fill(target, HIDDEN).max_dim(1);
+    best.greater(other).float().cast(seen.dtype()).sum()
 }
 
 /// `value` unchanged, with the gradient of one of the tensors it was computed from.

@@ -45,9 +45,9 @@ impl NtXentLoss {
         let views = normalised(Tensor::cat(vec![first, second], 0));
         let like = views.clone().detach();
         let scale = Tensor::<1>::from_floats([1.0], &views.device()).cast(views.dtype()) / self.temperature;
-        let targets = |rows: std::ops::Range<usize>| RowTargets {
-            weights: one_key(rows.clone(), 2 * batch, |row| (row + batch) % (2 * batch), &like),
-            hidden: Some(one_key(rows, 2 * batch, |row| row, &like).bool()),
+        let targets = |rows: std::ops::Range<usize>| {
+            let other_view = one_key(rows.clone(), 2 * batch, |row| (row + batch) % (2 * batch), &like);
+            RowTargets::new(other_view, Some(one_key(rows, 2 * batch, |row| row, &like).bool()))
         };
         let similarities = Similarities { queries: views.clone(), keys: views, scale, chunk: self.chunk };
         NtXentLossParts { loss: similarities.cross_entropy(&targets) / (2 * batch) as f64 }

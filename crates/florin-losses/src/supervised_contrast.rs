@@ -60,10 +60,7 @@ impl SupervisedContrastLoss {
             let values: Vec<f32> =
                 rows.clone().flat_map(|row| (0..batch).map(move |other| weight(row, other))).collect();
             let weights = Tensor::<2>::from_data(TensorData::new(values, [rows.len(), batch]), &like.device());
-            RowTargets {
-                weights: weights.cast(like.dtype()),
-                hidden: Some(one_key(rows, batch, |row| row, &like).bool()),
-            }
+            RowTargets::new(weights.cast(like.dtype()), Some(one_key(rows, batch, |row| row, &like).bool()))
         };
         let similarities = Similarities { queries: samples.clone(), keys: samples, scale, chunk: self.chunk };
         SupervisedContrastLossParts { loss: similarities.cross_entropy(&targets) / anchors.max(1) as f64, anchors }
