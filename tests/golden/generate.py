@@ -21,6 +21,8 @@ import attention_levels
 import contrast
 import fusion_vectors
 import objectives
+import contrast_memory
+import contrast_more
 import reference
 import weights
 from documents import LINE_SIZES, SIZES, SPECIAL, assemble, documents
@@ -617,6 +619,8 @@ CASES = [
     bert, span_loss, token_attention, document, document_lines, trace, vit, layout, block, *attention.CASES, *attention_levels.CASES,
     *contrast.CASES,
 ]
+CASES = [bert, span_loss, token_attention, document, document_lines, trace, vit, layout, block, *contrast.CASES]
+CASES += [*contrast_more.CASES, *contrast_memory.CASES]
 
 
 def main() -> None:

@@ -13,6 +13,8 @@ mod golden_attention_levels;
 mod golden_bert;
 mod golden_block;
 mod golden_contrast;
+mod golden_contrast_memory;
+mod golden_contrast_more;
 mod golden_document;
 mod golden_fusion_vectors;
 mod golden_layout;
@@ -21,6 +23,8 @@ mod golden_span;
 mod golden_token_attention;
 mod golden_trace;
 mod golden_vit;
+
+mod planted_retrieval;
 
 mod parity;
 mod parity_operations;
