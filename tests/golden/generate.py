@@ -19,10 +19,10 @@ from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 import attention
 import attention_levels
 import contrast
-import fusion_vectors
-import objectives
 import contrast_memory
 import contrast_more
+import fusion_vectors
+import objectives
 import reference
 import weights
 from documents import LINE_SIZES, SIZES, SPECIAL, assemble, documents
@@ -613,14 +613,14 @@ CASES = [
     vit,
     layout,
     block,
+    *attention.CASES,
+    *attention_levels.CASES,
     *contrast.CASES,
+    *contrast_memory.CASES,
+    *contrast_more.CASES,
     *fusion_vectors.CASES,
     *objectives.CASES,
-    bert, span_loss, token_attention, document, document_lines, trace, vit, layout, block, *attention.CASES, *attention_levels.CASES,
-    *contrast.CASES,
 ]
-CASES = [bert, span_loss, token_attention, document, document_lines, trace, vit, layout, block, *contrast.CASES]
-CASES += [*contrast_more.CASES, *contrast_memory.CASES]
 
 
 def main() -> None:
