@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
 import attention
+import attention_blocks
 import attention_levels
 import contrast
 import contrast_memory
@@ -614,6 +615,7 @@ CASES = [
     layout,
     block,
     *attention.CASES,
+    *attention_blocks.CASES,
     *attention_levels.CASES,
     *contrast.CASES,
     *contrast_memory.CASES,
