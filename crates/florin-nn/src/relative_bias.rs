@@ -65,7 +65,7 @@ fn size_bucket(size: f32, buckets: usize, furthest: f32) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::log_bucket;
+    use super::{log_bucket, past_log_bucket};
 
     #[test]
     fn buckets_are_exact_near_and_saturate_far() {
@@ -74,7 +74,20 @@ mod tests {
         assert_eq!(log_bucket(1.0, 32, 64.0), 17);
         assert_eq!(log_bucket(1e9, 32, 64.0), 31);
         assert_eq!(log_bucket(-1e9, 32, 64.0), 15);
+        for size in 0..8 {
+            assert_eq!(log_bucket(-(size as f32), 32, 64.0), size, "half of a side's buckets are exact");
+        }
+        assert_eq!([8.0, 11.0, 63.0].map(|size| log_bucket(-size, 32, 64.0)), [8, 9, 15], "then they are logarithmic");
         let far: Vec<usize> = (0..64).map(|d| log_bucket(d as f32, 32, 64.0)).collect();
         assert!(far.windows(2).skip(1).all(|pair| pair[0] <= pair[1]), "buckets must not fall with distance: {far:?}");
+    }
+
+    #[test]
+    fn all_buckets_are_for_the_past_where_nothing_later_is_seen() {
+        for size in 0..16 {
+            assert_eq!(past_log_bucket(-(size as f32), 32, 128.0), size);
+        }
+        assert_eq!([16.0, 19.0, 127.0, 1e9].map(|size| past_log_bucket(-size, 32, 128.0)), [16, 17, 31, 31]);
+        assert_eq!([1.0, 1e9].map(|size| past_log_bucket(size, 32, 128.0)), [0, 0]);
     }
 }
