@@ -22,14 +22,14 @@ def case(run: Callable[[], Tensor], inputs: list[Tensor], *modules: nn.Module) -
 class Attention(nn.Module):
     """Multi-head attention with torch's fused operation; fewer key heads are shared by groups of query heads."""
 
-    def __init__(self, dim: int, heads: int, context_dim: int | None = None, key_heads: int | None = None):
+    def __init__(self, dim: int, heads: int, context_dim: int | None = None, key_heads: int | None = None, biases: bool = True):
         super().__init__()
         self.heads, self.key_heads = heads, key_heads or heads
         width = dim // heads * self.key_heads
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(context_dim or dim, width)
-        self.value = nn.Linear(context_dim or dim, width)
-        self.output = nn.Linear(dim, dim)
+        self.query = nn.Linear(dim, dim, bias=biases)
+        self.key = nn.Linear(context_dim or dim, width, bias=biases)
+        self.value = nn.Linear(context_dim or dim, width, bias=biases)
+        self.output = nn.Linear(dim, dim, bias=biases)
 
     def forward(self, x: Tensor, context: Tensor, seen: Tensor | None = None, causal: bool = False) -> Tensor:
         """`seen` is true, or adds nothing, where a key is seen; broadcastable to [batch, heads, queries, keys]."""
@@ -42,8 +42,8 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Sequential):
-    def __init__(self, dim: int, hidden: int, activation: type[nn.Module] = nn.GELU):
-        super().__init__(nn.Linear(dim, hidden), activation(), nn.Linear(hidden, dim))
+    def __init__(self, dim: int, hidden: int, activation: type[nn.Module] = nn.GELU, biases: bool = True):
+        super().__init__(nn.Linear(dim, hidden, bias=biases), activation(), nn.Linear(hidden, dim, bias=biases))
 
 
 class Block(nn.Module):
@@ -63,11 +63,18 @@ class Block(nn.Module):
 class CrossBlock(nn.Module):
     """A pre-norm block that reads another sequence; a row without one reads nothing."""
 
-    def __init__(self, dim: int, heads: int, activation: type[nn.Module] = nn.GELU, one_norm: bool = False):
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        activation: type[nn.Module] = nn.GELU,
+        one_norm: bool = False,
+        context_dim: int | None = None,
+    ):
         super().__init__()
         self.attention_norm, self.mlp_norm = nn.LayerNorm(dim, EPSILON), nn.LayerNorm(dim, EPSILON)
-        self.context_norm = self.attention_norm if one_norm else nn.LayerNorm(dim, EPSILON)
-        self.attention, self.mlp = Attention(dim, heads), Mlp(dim, 4 * dim, activation)
+        self.context_norm = self.attention_norm if one_norm else nn.LayerNorm(context_dim or dim, EPSILON)
+        self.attention, self.mlp = Attention(dim, heads, context_dim), Mlp(dim, 4 * dim, activation)
 
     def forward(self, x: Tensor, context: Tensor, seen: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
         found = self.attention(self.attention_norm(x), self.context_norm(context), seen)
