@@ -20,6 +20,11 @@ impl Gradients {
         Self { by_name: collector.by_name }
     }
 
+    /// Flat gradients by their parameters' names.
+    pub fn from_named(gradients: impl IntoIterator<Item = (String, Tensor<1>)>) -> Self {
+        Self { by_name: gradients.into_iter().collect() }
+    }
+
     /// The flat gradient of a parameter.
     pub fn get(&self, name: &str) -> Option<&Tensor<1>> {
         self.by_name.get(name)
@@ -48,6 +53,19 @@ impl Gradients {
             *gradient = gradient.clone() * factor;
         }
         self
+    }
+
+    /// The gradients whose parameter's name satisfies the test, and the others.
+    pub fn split(self, test: impl Fn(&str) -> bool) -> (Self, Self) {
+        let (chosen, others) = self.by_name.into_iter().partition(|(name, _)| test(name));
+        (Self { by_name: chosen }, Self { by_name: others })
+    }
+
+    /// The inner product with others over the parameters that satisfy the test; what one side lacks is zero.
+    pub fn inner_product(&self, other: &Self, test: impl Fn(&str) -> bool) -> f64 {
+        let shared = self.by_name.iter().filter(|(name, _)| test(name));
+        let products = shared.filter_map(|(name, own)| Some((own.clone() * other.by_name.get(name)?.clone()).sum()));
+        products.map(|product| f64::from(product.into_scalar::<f32>())).sum()
     }
 
     /// The Euclidean norm of all gradients together.

@@ -8,6 +8,7 @@ mod checkpoint;
 mod gradients;
 mod objective;
 mod optimiser;
+mod pc_grad;
 mod run;
 mod schedule;
 
@@ -17,6 +18,7 @@ pub use average::WeightAverage;
 pub use gradients::Gradients;
 pub use objective::{Batches, Loss, Objective};
 pub use optimiser::{AdamWOptimiser, AdamWSettings, ParameterGroup};
+pub use pc_grad::{PcGrad, PcGradParts, combine_in_order};
 pub use run::{Evaluate, Evaluation, Observer, Session, StepReport, TrainConfig, Trained, train};
 pub use schedule::WarmupCosine;
 
