@@ -23,6 +23,7 @@ import contrast
 import contrast_memory
 import contrast_more
 import fusion_vectors
+import distillation
 import objectives
 import reference
 import weights
@@ -623,6 +624,7 @@ CASES = [
     *fusion_vectors.CASES,
     *objectives.CASES,
 ]
+CASES = [bert, span_loss, token_attention, document, document_lines, trace, vit, layout, block, *contrast.CASES, *distillation.CASES, *objectives.CASES]
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ mod golden_block;
 mod golden_contrast;
 mod golden_contrast_memory;
 mod golden_contrast_more;
+mod golden_distillation;
 mod golden_document;
 mod golden_fusion_vectors;
 mod golden_layout;
