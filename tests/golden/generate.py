@@ -22,8 +22,8 @@ import attention_levels
 import contrast
 import contrast_memory
 import contrast_more
-import fusion_vectors
 import distillation
+import fusion_vectors
 import objectives
 import reference
 import weights
@@ -621,10 +621,10 @@ CASES = [
     *contrast.CASES,
     *contrast_memory.CASES,
     *contrast_more.CASES,
+    *distillation.CASES,
     *fusion_vectors.CASES,
     *objectives.CASES,
 ]
-CASES = [bert, span_loss, token_attention, document, document_lines, trace, vit, layout, block, *contrast.CASES, *distillation.CASES, *objectives.CASES]
 
 
 def main() -> None:
