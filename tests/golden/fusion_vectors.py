@@ -240,7 +240,7 @@ class Branch(nn.Module):
 
 
 class Dynamic(nn.Module):
-    temperature, price, balance = 0.7, 0.3, 0.2
+    temperature, price, balance, decision = 0.7, 0.3, 0.2, 0.4
 
     def __init__(self, hidden: int = 9, gate: int = 4):
         super().__init__()
@@ -267,6 +267,7 @@ class Dynamic(nn.Module):
         mean = gates.sum(0) / rows
         even = (is_open.to(kind) / is_open.sum(1, keepdim=True).clamp(min=1)).sum(0) / rows
         cost = self.price * (gates * work / work.max()).sum() / rows + self.balance * (mean * (mean / even).log()).sum()
+        cost = cost - self.decision * torch.xlogy(gates, gates.masked_fill(~is_open, 1.0)).sum() / rows
         return {"embedding": (gates[..., None] * values).sum(1), "weights": leaned, "cost": cost.reshape(1)}
 
     def by_hand(self, streams, present, row):
@@ -341,7 +342,7 @@ def dynamic(folder: Path) -> None:
     names = ["text", "image", "series"]
     module = Dynamic()
     branches = [{"strategy": b.kind, "modalities": [names[m] for m in b.reads]} for b in module.branches]
-    own = {"temperature": Dynamic.temperature, "price": Dynamic.price, "balance": Dynamic.balance}
+    own = {"temperature": Dynamic.temperature, "price": Dynamic.price, "balance": Dynamic.balance, "decision": Dynamic.decision}
     write(folder, "fusion_dynamic", Dynamic, {"kind": "dynamic", "hidden": 9, "gate": 4, "branches": branches} | own)
 
 

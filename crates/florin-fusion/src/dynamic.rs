@@ -8,8 +8,11 @@
 //! - At inference (on a device without) it is hard: a row takes its best open branch, and **each branch is computed only on the rows
 //!   that take it**. [`Dynamic::fuse_hard`] tells which row took which, and what was really computed.
 //!
-//! `cost = price · mean Σ g_b c_b + balance · KL(mean g ‖ mean of the even choice)`, with `c_b` a branch's multiply-adds relative to the
-//! dearest. The second term is the guard against collapse: a gate that always takes the same branch pays most.
+//! `cost = price · mean Σ g_b c_b + balance · KL(mean g ‖ mean of the even choice) + decision · mean H(g)`, with `c_b` a branch's
+//! multiply-adds relative to the dearest. The second term is the guard against collapse: a gate that always takes the same branch
+//! pays most. The third, the entropy of each row's own choice, keeps the soft mixture near the hard choice that replaces it: without
+//! it a mixture does what no branch can do alone, and pays for hardly any of it. At equal strength the two ask for information
+//! between row and branch.
 //!
 //! An absent modality closes the branch that reads it alone, and those that read several when fewer than two of theirs are
 //! left; what it would have said is zero, with a mark. A row that has nothing takes no branch and is zeros. A branch's weight is shared
@@ -48,6 +51,8 @@ pub struct DynamicConfig {
     pub price: f64,
     /// Strength of the guard against collapse.
     pub balance: f64,
+    /// Strength of the push towards one branch a row.
+    pub decision: f64,
 }
 
 /// The fusion.
@@ -62,6 +67,7 @@ pub struct Dynamic {
     temperature: f64,
     price: f64,
     balance: f64,
+    decision: f64,
     dim: usize,
     #[module(skip)]
     widths: Vec<usize>,
@@ -100,7 +106,17 @@ impl DynamicConfig {
         if all.len() > 1 {
             branches.push(BranchConfig::joint(all));
         }
-        Self { streams, dim, branches, hidden: 4 * dim, gate: 16, temperature: 1.0, price: 0.05, balance: 0.01 }
+        Self {
+            streams,
+            dim,
+            branches,
+            hidden: 4 * dim,
+            gate: 16,
+            temperature: 1.0,
+            price: 0.1,
+            balance: 0.03,
+            decision: 0.06,
+        }
     }
 
     /// Refuses what cannot be built.
@@ -115,7 +131,7 @@ impl DynamicConfig {
         if !positive {
             return Err(ConfigError::Range { name: "temperature", range: "above 0", found: self.temperature });
         }
-        for (name, found) in [("price", self.price), ("balance", self.balance)] {
+        for (name, found) in [("price", self.price), ("balance", self.balance), ("decision", self.decision)] {
             if !(found >= 0.0 && found.is_finite()) {
                 return Err(ConfigError::Range { name, range: "at least 0", found });
             }
@@ -140,6 +156,7 @@ impl DynamicConfig {
             temperature: self.temperature,
             price: self.price,
             balance: self.balance,
+            decision: self.decision,
             dim: self.dim,
             widths,
             modalities: self.streams.iter().map(|(modality, _)| *modality).collect(),
@@ -257,7 +274,7 @@ impl Dynamic {
         self.branches.iter().map(Branch::multiply_adds).max().unwrap_or(1)
     }
 
-    /// The price of what the gates would compute, and the guard against collapse.
+    /// The price of what the gates would compute, the guard against collapse and the push towards a decision.
     fn expected_cost(&self, arranged: &Arranged, gates: Tensor<2>) -> Tensor<1> {
         let count = self.branches.len();
         let rows = (0..arranged.batch).filter(|&row| !arranged.present(row).is_empty()).count().max(1) as f64;
@@ -267,11 +284,12 @@ impl Dynamic {
         });
         let relative = arranged.numbers(count, |_, b| self.branches[b].multiply_adds() as f64 / self.dearest() as f64);
         let paid = (gates.clone() * relative).sum() / rows;
+        // A branch that is closed has a share of zero; a logarithm's least argument keeps its product with that from NaN.
+        let log = |shares: &Tensor<2>| shares.clone().clamp_min(1e-12).log();
+        let entropy = (gates.clone() * log(&gates)).sum().neg() / rows;
         let [mean, even] = [gates, even].map(|shares| shares.sum_dim(0) / rows);
-        // A branch that is closed to all has a mean of zero on both sides; a logarithm's least argument keeps it from NaN.
-        let [log_mean, log_even] = [&mean, &even].map(|shares| shares.clone().clamp_min(1e-12).log());
-        let collapse = (mean * (log_mean - log_even)).sum();
-        paid * self.price + collapse * self.balance
+        let collapse = (mean.clone() * (log(&mean) - log(&even))).sum();
+        paid * self.price + collapse * self.balance + entropy * self.decision
     }
 }
 
@@ -390,7 +408,7 @@ mod tests {
         assert_eq!(chosen.multiply_adds, dear + 9 * cheap, "one row is dear and nine are cheap");
         let relative = chosen.multiply_adds as f64 / (10 * dear) as f64;
         let cost = chosen.fused.cost.expect("this kind has a cost").into_scalar::<f32>();
-        assert!((f64::from(cost) - 0.05 * relative).abs() < 1e-7);
+        assert!((f64::from(cost) - fusion.price * relative).abs() < 1e-7);
     }
 
     #[test]
@@ -415,7 +433,7 @@ mod tests {
     #[test]
     fn the_guard_is_zero_for_an_even_gate_and_largest_for_a_collapsed_one() {
         let device = plain();
-        let fusion = Dynamic { price: 0.0, balance: 1.0, ..fusion(&device) };
+        let fusion = Dynamic { price: 0.0, balance: 1.0, decision: 0.0, ..fusion(&device) };
         let arranged = Arranged::new(&MODALITIES, &pooled(&MODALITIES, &WIDTHS, 2, 3));
         let guard = |gates: [[f32; 5]; 2]| {
             fusion.expected_cost(&arranged, Tensor::from_data(gates, &device)).into_scalar::<f32>()
@@ -425,6 +443,18 @@ mod tests {
         let decided = guard([[1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0, 0.0]]);
         let collapsed = guard([[1.0, 0.0, 0.0, 0.0, 0.0]; 2]);
         assert!((decided - 2.5f32.ln()).abs() < 1e-5 && (collapsed - 5f32.ln()).abs() < 1e-5, "{decided} {collapsed}");
+    }
+
+    #[test]
+    fn indecision_is_paid_for_row_by_row() {
+        let device = plain();
+        let fusion = Dynamic { price: 0.0, balance: 0.0, decision: 1.0, ..fusion(&device) };
+        let arranged = Arranged::new(&MODALITIES, &pooled(&MODALITIES, &WIDTHS, 2, 3));
+        let pays = |gates: [[f32; 5]; 2]| {
+            fusion.expected_cost(&arranged, Tensor::from_data(gates, &device)).into_scalar::<f32>()
+        };
+        assert_eq!(pays([[1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0, 0.0]]), 0.0);
+        assert!((pays([[0.2; 5]; 2]) - 5f32.ln()).abs() < 1e-6);
     }
 
     #[test]
