@@ -37,9 +37,11 @@ impl Place {
         self.containers.pop();
     }
 
-    /// The dotted name of the parameter.
+    /// The dotted name of the parameter. The variant of an enum of modules is not part of it: which one it is, the
+    /// configuration says, and what a field may hold can grow without renaming what it held.
     pub fn name(&self) -> String {
-        self.path.join(".")
+        let named = self.path.iter().zip(&self.containers).filter(|(_, container)| !container.starts_with("Enum:"));
+        named.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".")
     }
 
     /// Whether the parameter stands here the other way round than in a file.
@@ -172,7 +174,28 @@ fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Linear;
+    use crate::{LayerNorm, Linear};
+
+    #[derive(Module, Debug)]
+    enum Either {
+        Dense(Linear),
+        Norm(LayerNorm),
+    }
+
+    #[derive(Module, Debug)]
+    struct Holder {
+        choice: Either,
+    }
+
+    #[test]
+    fn the_variant_of_an_enum_is_no_part_of_a_name() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        let dense = collect(&Holder { choice: Either::Dense(Linear::new(2, 3, &device)) });
+        assert_eq!(dense.keys().collect::<Vec<_>>(), ["choice.bias", "choice.weight"]);
+        assert_eq!(dense["choice.weight"].shape, [3, 2], "and a linear weight in it is stored the other way round");
+        let norm = collect(&Holder { choice: Either::Norm(LayerNorm::new(2, 1e-5, &device)) });
+        assert_eq!(norm.keys().collect::<Vec<_>>(), ["choice.bias", "choice.weight"]);
+    }
 
     #[test]
     fn what_is_collected_can_be_assigned_again() {
