@@ -5,10 +5,11 @@ use florin_nn::Modality;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AdaptiveHierarchical, AdaptiveHierarchicalConfig, Dynamic, DynamicConfig, Gated, GatedConfig, Late,
-    LateCombination, LateConfig, LowRank, LowRankConfig, TensorConfig, TensorFusion,
+    AdaptiveHierarchical, AdaptiveHierarchicalConfig, Bottleneck, BottleneckConfig, Concatenation, CrossAttention,
+    CrossAttentionConfig, Dynamic, DynamicConfig, Early, EarlyConfig, Fused, Fusion, Gated, GatedConfig, Late,
+    LateCombination, LateConfig, LowRank, LowRankConfig, Mult, MultConfig, Perceiver, PerceiverConfig, Stream,
+    TensorConfig, TensorFusion, TokenAttention, TokenAttentionConfig,
 };
-use crate::{Fused, Fusion, Stream, TokenAttention, TokenAttentionConfig};
 
 /// A kind with its sizes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,16 @@ pub enum FusionConfig {
     LowRank(LowRankConfig),
     /// Products of all modalities.
     Tensor(TensorConfig),
+    /// Each modality reads itself and a few shared tokens.
+    Bottleneck(BottleneckConfig),
+    /// The anchor's tokens ask all others'.
+    CrossAttention(CrossAttentionConfig),
+    /// One network over all tokens.
+    Early(EarlyConfig),
+    /// One transformer an ordered pair.
+    Mult(MultConfig),
+    /// Latents read all tokens.
+    Perceiver(PerceiverConfig),
     /// Each token asks its own modalities.
     TokenAttention(TokenAttentionConfig),
 }
@@ -45,6 +56,16 @@ pub enum AnyFusion {
     LowRank(LowRank),
     /// See [`TensorFusion`].
     Tensor(TensorFusion),
+    /// See [`Bottleneck`].
+    Bottleneck(Bottleneck),
+    /// See [`CrossAttention`].
+    CrossAttention(CrossAttention),
+    /// See [`Early`].
+    Early(Early),
+    /// See [`Mult`].
+    Mult(Mult),
+    /// See [`Perceiver`].
+    Perceiver(Perceiver),
     /// See [`TokenAttention`].
     TokenAttention(TokenAttention),
 }
@@ -67,6 +88,24 @@ pub enum ConfigError {
     /// There is nothing to fuse.
     #[error("fusion: at least one modality is needed, found none")]
     NoModality,
+    /// A kind of pairs has fewer modalities than a pair.
+    #[error("fusion: {kind} needs at least {least} modalities, found {found}")]
+    TooFew {
+        /// The kind by name.
+        kind: &'static str,
+        /// How many it needs.
+        least: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// What one layer writes into the bottlenecks another reads in the next.
+    #[error("fusion: at least 2 of the layers ({layers}) must follow fusion_layer ({fusion_layer})")]
+    FusionLayer {
+        /// First layer that shares the bottlenecks.
+        fusion_layer: usize,
+        /// All layers.
+        layers: usize,
+    },
     /// A modality is named twice.
     #[error("fusion: modality {0} is listed twice")]
     Repeated(&'static str),
@@ -115,11 +154,24 @@ pub enum ConfigError {
 
 impl FusionConfig {
     /// Every kind by the name that configurations use.
-    pub const KINDS: [&str; 7] =
-        ["adaptive_hierarchical", "dynamic", "gated", "late", "low_rank", "tensor", "token_attention"];
+    pub const KINDS: [&str; 12] = [
+        "adaptive_hierarchical",
+        "bottleneck",
+        "cross_attention",
+        "dynamic",
+        "early",
+        "gated",
+        "late",
+        "low_rank",
+        "mult",
+        "perceiver",
+        "tensor",
+        "token_attention",
+    ];
 
     /// A kind by its name, with its usual settings; `heads` is for those that have attention.
     pub fn usual(kind: &str, streams: Vec<(Modality, usize)>, dim: usize, heads: usize) -> Result<Self, ConfigError> {
+        let positions = true;
         Ok(match kind {
             "adaptive_hierarchical" => Self::AdaptiveHierarchical(AdaptiveHierarchicalConfig { streams, dim }),
             "dynamic" => Self::Dynamic(DynamicConfig::usual(streams, dim)),
@@ -127,6 +179,24 @@ impl FusionConfig {
             "late" => Self::Late(LateConfig { streams, dim, hidden: dim, combination: LateCombination::default() }),
             "low_rank" => Self::LowRank(LowRankConfig { streams, dim, rank: 4 }),
             "tensor" => Self::Tensor(TensorConfig::usual(streams, dim)),
+            "bottleneck" => Self::Bottleneck(BottleneckConfig {
+                streams,
+                dim,
+                heads,
+                bottlenecks: 4,
+                layers: 4,
+                fusion_layer: 2,
+                positions,
+            }),
+            "cross_attention" => {
+                Self::CrossAttention(CrossAttentionConfig { streams, dim, heads, layers: 2, positions })
+            }
+            "early" => {
+                let concatenation = Concatenation::Tokens;
+                Self::Early(EarlyConfig { streams, dim, heads, layers: 2, positions, concatenation })
+            }
+            "mult" => Self::Mult(MultConfig { streams, dim, heads, layers: 2, memory_layers: 1 }),
+            "perceiver" => Self::Perceiver(PerceiverConfig { streams, dim, heads, latents: 32, layers: 2, positions }),
             "token_attention" => Self::TokenAttention(TokenAttentionConfig { streams, dim, heads }),
             _ => return Err(ConfigError::UnknownKind { found: kind.to_owned(), known: Self::KINDS.join(", ") }),
         })
@@ -141,6 +211,11 @@ impl FusionConfig {
             Self::Late(_) => "late",
             Self::LowRank(_) => "low_rank",
             Self::Tensor(_) => "tensor",
+            Self::Bottleneck(_) => "bottleneck",
+            Self::CrossAttention(_) => "cross_attention",
+            Self::Early(_) => "early",
+            Self::Mult(_) => "mult",
+            Self::Perceiver(_) => "perceiver",
             Self::TokenAttention(_) => "token_attention",
         }
     }
@@ -154,6 +229,11 @@ impl FusionConfig {
             Self::Late(config) => config.validate(),
             Self::LowRank(config) => config.validate(),
             Self::Tensor(config) => config.validate(),
+            Self::Bottleneck(config) => config.validate(),
+            Self::CrossAttention(config) => config.validate(),
+            Self::Early(config) => config.validate(),
+            Self::Mult(config) => config.validate(),
+            Self::Perceiver(config) => config.validate(),
             Self::TokenAttention(config) => config.validate(),
         }
     }
@@ -167,6 +247,11 @@ impl FusionConfig {
             Self::Late(config) => AnyFusion::Late(config.init(device)),
             Self::LowRank(config) => AnyFusion::LowRank(config.init(device)),
             Self::Tensor(config) => AnyFusion::Tensor(config.init(device)),
+            Self::Bottleneck(config) => AnyFusion::Bottleneck(config.init(device)),
+            Self::CrossAttention(config) => AnyFusion::CrossAttention(config.init(device)),
+            Self::Early(config) => AnyFusion::Early(config.init(device)),
+            Self::Mult(config) => AnyFusion::Mult(config.init(device)),
+            Self::Perceiver(config) => AnyFusion::Perceiver(config.init(device)),
             Self::TokenAttention(config) => AnyFusion::TokenAttention(config.init(device)),
         }
     }
@@ -181,6 +266,11 @@ impl AnyFusion {
             Self::Late(fusion) => fusion,
             Self::LowRank(fusion) => fusion,
             Self::Tensor(fusion) => fusion,
+            Self::Bottleneck(fusion) => fusion,
+            Self::CrossAttention(fusion) => fusion,
+            Self::Early(fusion) => fusion,
+            Self::Mult(fusion) => fusion,
+            Self::Perceiver(fusion) => fusion,
             Self::TokenAttention(fusion) => fusion,
         }
     }
@@ -193,6 +283,10 @@ impl Fusion for AnyFusion {
 
     fn dim(&self) -> usize {
         self.as_fusion().dim()
+    }
+
+    fn works_on_tokens(&self) -> bool {
+        self.as_fusion().works_on_tokens()
     }
 
     fn fuse(&self, streams: &[Stream]) -> Fused {

@@ -30,6 +30,20 @@ pub fn fuse_each_token(fusion: &impl Fusion, streams: &[Stream]) -> Fused {
     Fused { embedding: tokens.mean(), tokens: Some(tokens), weights, cost: fused.cost }
 }
 
+/// Fuses aligned streams by whatever kind: one that reads tokens gets them as they are, any other goes through
+/// [`fuse_each_token`]. Either way there are tokens, as long as the anchor is among the streams.
+///
+/// # Shapes
+///
+/// As [`fuse_each_token`].
+///
+/// # Panics
+///
+/// As [`fuse_each_token`].
+pub fn fuse_aligned(fusion: &impl Fusion, streams: &[Stream]) -> Fused {
+    if fusion.works_on_tokens() { fusion.fuse(streams) } else { fuse_each_token(fusion, streams) }
+}
+
 /// Every token of a stream as a row of its own, absent where the token is padding.
 fn rows_of(stream: &Stream, batch: usize, seq: usize) -> Stream {
     let [rows, length, width] = stream.tokens.dims();

@@ -9,6 +9,7 @@ use florin_nn::{Linear, normal, zeros};
 /// Where everything is absent nothing is hidden from the softmax, whose result is then discarded: hiding all would give NaN,
 /// and a gradient of NaN even to what is discarded.
 pub(crate) fn shares<const D: usize>(scores: Tensor<D>, absent: Tensor<D, Bool>, dim: usize) -> Tensor<D> {
+    let absent = absent.expand(scores.dims());
     let nothing = absent.clone().all_dim(dim).expand(absent.dims());
     let hidden = absent.clone().bool_and(nothing.bool_not());
     softmax(scores.mask_fill(hidden, f32::NEG_INFINITY), dim).mask_fill(absent, 0.0)

@@ -4,15 +4,17 @@
 //! Difference: keys and values are the same token seen by each modality, so streams must be aligned token by token (the
 //! words of a document). With `h_m` the projected modality m, `s = Σ h_m` over the present ones and heads of width d:
 //! `a_m = softmax_m(q(s)·k(h_m)/√d)`, `out = norm(s + o(Σ a_m v(h_m)))`. An absent modality has weight exactly zero
-//! and adds nothing to `s`.
+//! and adds nothing to `s`; a row that has none has zero weights and keeps no token.
 
 use burn::module::Param;
 use burn::prelude::*;
-use florin_nn::{LayerNorm, Linear, Modality, Tokens, normal};
+use florin_nn::{LayerNorm, Linear, Modality, normal};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{validate_heads, validate_streams};
 use crate::present::shares;
+use crate::sequence::{Sequence, without};
+use crate::stream::Arranged;
 use crate::{ConfigError, Fused, Fusion, Stream};
 
 /// Sizes of the fusion.
@@ -72,27 +74,6 @@ impl TokenAttentionConfig {
     }
 }
 
-impl TokenAttention {
-    /// The projected, marked tokens of one stream, zero in the rows that lack it.
-    fn project(&self, index: usize, stream: &Stream, present: &Tensor<3>) -> Tensor<3> {
-        let mark = self.marks.val().narrow(0, index, 1).unsqueeze_dim::<3>(0);
-        // Filled rather than multiplied by zero, which would keep NaN; padding too, whose NaN would reach the weights' gradients.
-        let fill = |tokens: Tensor<3>| {
-            let absent = present.clone().equal_scalar(0.0).expand(tokens.dims());
-            let hidden = stream.tokens.mask().hidden().unsqueeze_dim::<3>(2).expand(tokens.dims());
-            tokens.mask_fill(absent.bool_or(hidden), 0.0)
-        };
-        fill(self.projections[index].forward(fill(stream.tokens.padded())) + mark)
-    }
-
-    /// Scaled scores of one modality, `[batch, seq, heads, 1]`.
-    fn scores(&self, query: &Tensor<3>, key: Tensor<3>) -> Tensor<4> {
-        let [batch, seq, dim] = key.dims();
-        let head_dim = dim / self.heads;
-        (query.clone() * key).reshape([batch, seq, self.heads, head_dim]).sum_dim(3) / (head_dim as f64).sqrt()
-    }
-}
-
 impl Fusion for TokenAttention {
     fn modalities(&self) -> &[Modality] {
         &self.modalities
@@ -103,68 +84,97 @@ impl Fusion for TokenAttention {
         dim
     }
 
+    fn works_on_tokens(&self) -> bool {
+        true
+    }
+
+    /// Tokens are there whichever stream is given, since all are aligned; a row that has no modality keeps none of them.
     fn fuse(&self, streams: &[Stream]) -> Fused {
-        let first = streams.first().expect("a fusion needs at least one stream");
-        let [batch, seq, _] = first.tokens.dims();
-        let device = first.tokens.padded().device();
-        let places: Vec<usize> = streams
-            .iter()
-            .map(|stream| {
-                self.modalities.iter().position(|m| *m == stream.modality).expect("a stream of a known modality")
-            })
-            .collect();
-        let dtype = first.tokens.padded().dtype();
-        let present: Vec<Tensor<3>> =
-            streams.iter().map(|stream| presence(&stream.present, &device).cast(dtype)).collect();
-        let projected: Vec<Tensor<3>> =
-            (0..streams.len()).map(|i| self.project(places[i], &streams[i], &present[i])).collect();
-        let sum = projected.iter().skip(1).fold(projected[0].clone(), |sum, next| sum + next.clone());
+        let arranged = Arranged::new(&self.modalities, streams);
+        let given: Vec<Given> = (0..self.modalities.len()).filter_map(|place| self.given(&arranged, place)).collect();
+        let whole = aligned(&given);
+        let projected = || given.iter().map(|given| given.tokens.clone());
+        let sum = projected().reduce(|sum, next| sum + next).expect("at least one stream");
 
         let query = self.query.forward(sum.clone());
-        let scores = projected.iter().map(|tokens| self.scores(&query, self.key.forward(tokens.clone())));
-        let scores = Tensor::cat(scores.collect(), 3); // [batch, seq, heads, streams]
-        let absent = Tensor::cat(present.iter().map(|present| present.clone().equal_scalar(0.0)).collect(), 2);
-        let absent = absent.unsqueeze_dim::<4>(1).expand(scores.dims());
-        let weights = shares(scores, absent, 3);
-        let mixed = projected.iter().enumerate().map(|(index, tokens)| {
-            let value = self.value.forward(tokens.clone());
-            let [_, _, dim] = value.dims();
-            let value = value.reshape([batch, seq, self.heads, dim / self.heads]);
-            (value * weights.clone().narrow(3, index, 1)).reshape([batch, seq, dim])
+        let scores = projected().map(|tokens| self.scores(&query, self.key.forward(tokens))).collect();
+        let weights = shares(Tensor::cat(scores, 3), absences(&given, &arranged.device), 3); // [batch, seq, heads, streams]
+        let mixed = projected().enumerate().map(|(index, tokens)| {
+            let value = self.by_head(self.value.forward(tokens));
+            let [batch, seq, heads, head_dim] = value.dims();
+            (value * weights.clone().narrow(3, index, 1)).reshape([batch, seq, heads * head_dim])
         });
         let mixed = mixed.reduce(|sum, next| sum + next).expect("at least one stream");
-        let fused = self.norm.forward_added(self.output.forward(mixed), sum);
-        let tokens = Tokens::new(fused, first.tokens.mask().clone());
-        let weights = self.leaned_on(weights, &places, &first.tokens);
-        Fused { embedding: tokens.mean(), tokens: Some(tokens), weights: Some(weights), cost: None }
+        let fused = whole.with(self.norm.forward_added(self.output.forward(mixed), sum));
+        let weights = self.leaned_on(weights, &given, &whole);
+        Fused { embedding: fused.mean(), tokens: Some(fused.into_tokens()), weights: Some(weights), cost: None }
     }
 }
 
+/// One modality that is given.
+struct Given {
+    /// Which it is, in the fusion's order.
+    place: usize,
+    /// Its tokens as they came.
+    came: Sequence,
+    /// Projected and marked, zero in the rows that lack it, `[batch, seq, dim]`.
+    tokens: Tensor<3>,
+    /// Whether each row has it.
+    present: Vec<bool>,
+}
+
 impl TokenAttention {
+    fn given(&self, arranged: &Arranged, place: usize) -> Option<Given> {
+        let stream = arranged.streams[place].as_ref()?;
+        let came = Sequence::of(stream);
+        let mark = self.marks.val().narrow(0, place, 1).unsqueeze_dim::<3>(0);
+        let tokens = self.projections[place].forward(came.values()) + mark;
+        let present = stream.present.clone();
+        Some(Given { place, came, tokens: without(tokens, &present), present })
+    }
+
+    /// Scaled scores of one modality, `[batch, seq, heads, 1]`.
+    fn scores(&self, query: &Tensor<3>, key: Tensor<3>) -> Tensor<4> {
+        let scores = self.by_head(query.clone() * key);
+        let [_, _, _, head_dim] = scores.dims();
+        scores.sum_dim(3) / (head_dim as f64).sqrt()
+    }
+
+    /// `[batch, seq, dim]` to `[batch, seq, heads, head_dim]`.
+    fn by_head(&self, x: Tensor<3>) -> Tensor<4> {
+        let [batch, seq, dim] = x.dims();
+        x.reshape([batch, seq, self.heads, dim / self.heads])
+    }
+
     /// Attention averaged over heads and kept tokens, spread to the fusion's own order of modalities.
-    fn leaned_on(&self, weights: Tensor<4>, places: &[usize], tokens: &Tokens) -> Tensor<2> {
+    fn leaned_on(&self, weights: Tensor<4>, given: &[Given], whole: &Sequence) -> Tensor<2> {
         let [batch, seq, _, streams] = weights.dims();
-        let per_token = weights.mean_dim(2).reshape([batch, seq, streams]);
-        let given = Tokens::new(per_token, tokens.mask().clone()).mean(); // [batch, streams]
-        let zero = given.clone().narrow(1, 0, 1) * 0.0;
-        let column = |m| match places.iter().position(|place| *place == m) {
-            Some(index) => given.clone().narrow(1, index, 1),
-            None => zero.clone(),
+        let leaned = whole.with(weights.mean_dim(2).reshape([batch, seq, streams])).mean(); // [batch, streams]
+        let column = |place| match given.iter().position(|given| given.place == place) {
+            Some(index) => leaned.clone().narrow(1, index, 1),
+            None => Tensor::zeros([batch, 1], (&leaned.device(), leaned.dtype())),
         };
         Tensor::cat((0..self.modalities.len()).map(column).collect(), 1)
     }
 }
 
-/// 1 for the rows that have a modality, 0 for those that lack it, `[batch, 1, 1]`.
-fn presence(present: &[bool], device: &Device) -> Tensor<3> {
-    let values: Vec<f32> = present.iter().map(|&p| f32::from(u8::from(p))).collect();
-    Tensor::<1>::from_floats(values.as_slice(), device).reshape([present.len(), 1, 1])
+/// The positions that any present modality keeps: where streams are aligned, those of all of them.
+fn aligned(given: &[Given]) -> Sequence {
+    let parts: Vec<&Sequence> = given.iter().map(|given| &given.came).collect();
+    Sequence::kept_in_any(&parts)
+}
+
+/// True where a row lacks a stream, `[batch, 1, 1, streams]`.
+fn absences(given: &[Given], device: &Device) -> Tensor<4, Bool> {
+    let batch = given[0].present.len();
+    let marks: Vec<bool> = (0..batch).flat_map(|row| given.iter().map(move |given| !given.present[row])).collect();
+    Tensor::from_data(TensorData::new(marks, [batch, 1, 1, given.len()]), device)
 }
 
 #[cfg(test)]
 mod tests {
     use burn::tensor::Distribution;
-    use florin_nn::Mask;
+    use florin_nn::{Mask, Tokens};
 
     use super::*;
 
