@@ -25,6 +25,7 @@ import contrast_more
 import distillation
 import fusion_vectors
 import objectives
+import fusion_tokens
 import reference
 import weights
 from documents import LINE_SIZES, SIZES, SPECIAL, assemble, documents
@@ -625,6 +626,7 @@ CASES = [
     *fusion_vectors.CASES,
     *objectives.CASES,
 ]
+CASES = [bert, span_loss, token_attention, document, document_lines, trace, vit, layout, block, *contrast.CASES, *fusion_tokens.CASES]
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ mod golden_contrast_more;
 mod golden_distillation;
 mod golden_document;
 mod golden_fusion_vectors;
+mod golden_fusion_tokens;
 mod golden_layout;
 mod golden_objectives;
 mod golden_span;
