@@ -623,10 +623,10 @@ CASES = [
     *contrast_memory.CASES,
     *contrast_more.CASES,
     *distillation.CASES,
+    *fusion_tokens.CASES,
     *fusion_vectors.CASES,
     *objectives.CASES,
 ]
-CASES = [bert, span_loss, token_attention, document, document_lines, trace, vit, layout, block, *contrast.CASES, *fusion_tokens.CASES]
 
 
 def main() -> None:
