@@ -30,3 +30,7 @@ mod planted_retrieval;
 
 mod parity;
 mod parity_operations;
+
+#[path = "../../crates/florin/examples/planted/mod.rs"]
+mod planted;
+mod planted_fusion;

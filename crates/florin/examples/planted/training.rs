@@ -1,0 +1,97 @@
+//! Training a fusion with a linear head on a planted task, and asking it.
+
+use burn::module::Module;
+use burn::prelude::*;
+use florin_backend::{cross_entropy, log_softmax};
+use florin_fusion::{AnyFusion, Fused, Fusion, FusionConfig, ModalityDropout, Stream};
+use florin_nn::Linear;
+use florin_train::{AdamWOptimiser, AdamWSettings, Gradients, ParameterGroup};
+
+use super::{Draw, Sample, Task};
+
+/// Rows a step.
+const BATCH: usize = 128;
+
+/// A fusion and what reads it.
+#[derive(Module, Debug)]
+pub(crate) struct Classifier {
+    pub(crate) fusion: AnyFusion,
+    /// None where the fused vector is itself two logits.
+    head: Option<Linear>,
+}
+
+/// How a classifier does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Score {
+    /// Share of rows that are right.
+    pub(crate) accuracy: f64,
+    /// Mean cross-entropy, in nats.
+    pub(crate) loss: f64,
+}
+
+pub(crate) fn cpu() -> Device {
+    florin_backend::device("cpu").expect("the cpu device is always there")
+}
+
+/// AdamW at one rate for all.
+pub(crate) fn optimiser(learning_rate: f64) -> AdamWOptimiser {
+    let group = ParameterGroup { prefix: String::new(), learning_rate, weight_decay: 0.01 };
+    AdamWOptimiser::new(&AdamWSettings { groups: vec![group], beta_1: 0.9, beta_2: 0.98, epsilon: 1e-8 })
+}
+
+/// One step down; the rate falls to nothing over the run.
+pub(crate) fn step<M: Module>(optimiser: &mut AdamWOptimiser, model: M, loss: Tensor<1>, done: f64) -> M {
+    let (gradients, _) = Gradients::of(&model, loss.backward()).clip(1.0);
+    optimiser.step(model, &gradients, 1.0 - done)
+}
+
+impl Classifier {
+    fn new(config: &FusionConfig, device: &Device) -> Self {
+        let fusion = config.init(device);
+        let dim = fusion.dim();
+        Self { fusion, head: (dim > 2).then(|| Linear::new(dim, 2, device)) }
+    }
+
+    fn logits(&self, fused: &Fused) -> Tensor<2> {
+        let embedding = fused.embedding.clone();
+        match &self.head {
+            Some(head) => head.forward(embedding),
+            None => embedding,
+        }
+    }
+
+    /// A classifier trained from nothing, each batch drawn anew; with `dropout`, rows lose modalities at that rate.
+    pub(crate) fn trained(config: &FusionConfig, task: Task, steps: usize, seed: u64, dropout: f64) -> Self {
+        let device = cpu().autodiff();
+        florin_backend::seed(&device, seed);
+        let mut model = Self::new(config, &device);
+        let (mut optimiser, mut random) = (optimiser(1e-2), Draw::new(seed));
+        let dropout = ModalityDropout { rate: dropout, seed };
+        for index in 0..steps {
+            let sample = task.sample(BATCH, &mut random);
+            let streams = dropout.apply(sample.streams(&device), index as u64);
+            let fused = model.fusion.fuse(&streams);
+            let mut loss = cross_entropy(model.logits(&fused), labels(&sample, &device), None);
+            if let Some(cost) = fused.cost {
+                loss = loss + cost;
+            }
+            model = step(&mut optimiser, model, loss, index as f64 / steps as f64);
+        }
+        model
+    }
+
+    /// Asks it without gradients, so that a dynamic fusion chooses.
+    pub(crate) fn score(&self, sample: &Sample, streams: &[Stream]) -> Score {
+        let logs = log_softmax(self.logits(&self.fusion.fuse(streams)), 1);
+        let logs = logs.into_data().try_to_vec::<f32>().expect("f32");
+        let own = logs.chunks(2).zip(&sample.labels);
+        let right = own.clone().filter(|(logs, label)| (logs[1] > logs[0]) == (**label == 1)).count();
+        let loss: f64 = own.map(|(logs, label)| -f64::from(logs[*label as usize])).sum();
+        let rows = sample.labels.len() as f64;
+        Score { accuracy: right as f64 / rows, loss: loss / rows }
+    }
+}
+
+fn labels(sample: &Sample, device: &Device) -> Tensor<1, Int> {
+    Tensor::from_data(TensorData::new(sample.labels.clone(), [sample.labels.len()]), device)
+}
