@@ -131,6 +131,22 @@ mod tests {
     }
 
     #[test]
+    fn a_padded_text_costs_what_it_costs_alone() {
+        let device = device();
+        let [student, teacher] = [1, 2].map(|seed| single::<4>([1, 2, 3, 3], &noise(seed, 18), &device));
+        let cut = |x: &Tensor<4>| x.clone().narrow(2, 0, 2).narrow(3, 0, 2);
+        for target in TARGETS {
+            let loss = |student: Tensor<4>, teacher: Tensor<4>, kept: &[bool]| {
+                let kept = marks([1, kept.len()], kept, &device);
+                let scores = AttentionScores { student, teacher };
+                number(AttentionDistillation { target }.forward(scores, kept.clone(), kept))
+            };
+            let padded = loss(student.clone(), teacher.clone(), &[true, true, false]);
+            assert!((padded - loss(cut(&student), cut(&teacher), &[true; 2])).abs() < 1e-6, "{target:?}");
+        }
+    }
+
+    #[test]
     fn texts_that_are_all_padding_cost_nothing() {
         let device = device();
         let x: Tensor<4> = single(SHAPE, &noise(1, 36), &device);

@@ -8,8 +8,8 @@
 //! Every score is multiplied with the exponential of its logarithmic scale. Scores exist a chunk of rows at a time.
 //!
 //! Paper: Yang et al. 2023 (CLIP-KD), <https://arxiv.org/abs/2307.12732>
-//! Difference: the authors' code multiplies interactive scores with the scale's logarithm without its exponential; the paper's masked, gradient and
-//! augmented forms, which help least, are left out, and its code's divergence of interactive scores is included.
+//! Difference: the authors' code multiplies interactive scores with the scale's logarithm without its exponential. Of the paper's forms the masked
+//! features, the gradient and the augmented features are left out; the divergence of interactive scores is that of its code.
 
 use std::ops::Range;
 

@@ -149,6 +149,12 @@ mod tests {
     }
 
     #[test]
+    fn gaps_are_squared_up_to_one_and_counted_as_they_are_beyond() {
+        let found = values(huber(single([4], &[0.5, -1.0, 3.0, -10.0], &device())));
+        assert_eq!(found, [0.125, 0.5, 2.5, 9.5]);
+    }
+
+    #[test]
     fn a_student_turned_and_scaled_has_nothing_to_learn_and_the_teacher_never_learns() {
         let device = device();
         let teacher: Tensor<2> = single([5, 2], &noise(1, 10), &device);
