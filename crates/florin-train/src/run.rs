@@ -261,6 +261,8 @@ fn finite(step: usize, what: &'static str, value: f64) -> Result<(), TrainError>
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use florin_nn::Linear;
     use florin_nn::parameters::collect;
 
@@ -270,7 +272,8 @@ mod tests {
     /// A line through points that differ from batch to batch, with noise that only the seed of a step decides.
     struct Line;
 
-    struct Points<'a>(&'a Device);
+    /// Points by number, and which numbers were asked for.
+    struct Points<'a>(&'a Device, RefCell<Vec<usize>>);
 
     struct Nobody;
 
@@ -291,6 +294,7 @@ mod tests {
         type Batch = Tensor<2>;
 
         fn batch(&self, number: usize) -> Result<Tensor<2>, TrainError> {
+            self.1.borrow_mut().push(number);
             Ok(Tensor::<1>::from_floats([number as f32, (number as f32).sin()], self.0).reshape([2, 1]))
         }
 
@@ -326,7 +330,7 @@ mod tests {
             true => Err(TrainError::Settings("killed".into())),
             false => Ok(Evaluation { step, score: 0.0, parts: vec![] }),
         };
-        let done = train(&session, &mut Line, model, &Points(&device), &mut evaluate, &mut Nobody)?;
+        let done = train(&session, &mut Line, model, &Points(&device, RefCell::default()), &mut evaluate, &mut Nobody)?;
         Ok(collect(&done.model).into_values().flat_map(|tensor| tensor.values).collect())
     }
 
@@ -354,13 +358,44 @@ mod tests {
             let model = assign(Linear::new(1, 1, &device), &mut |_, _| Some(vec![0.3]));
             let session = Session { config: &config, checkpoint: None, device: &device };
             let mut evaluate = |_: &Linear, step| Ok(Evaluation { step, score: 0.0, parts: vec![] });
-            train(&session, &mut Same, model, &Points(&device), &mut evaluate, &mut norms).unwrap();
+            train(&session, &mut Same, model, &Points(&device, RefCell::default()), &mut evaluate, &mut norms).unwrap();
         }
         assert!(
             (norms.0[0].0 - norms.0[1].0).abs() < 1e-6 && (norms.0[0].1 - norms.0[1].1).abs() < 1e-6,
             "{:?}",
             norms.0
         );
+    }
+
+    #[test]
+    fn every_step_has_batches_and_noise_of_its_own() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there").autodiff();
+        let model = assign(Linear::new(1, 1, &device), &mut |_, _| Some(vec![0.3]));
+        // Nothing moves, so that only batches and noise can make a step's loss differ from another's.
+        let mut config = TrainConfig { evaluate_every: 0, average: None, ..config() };
+        config.optimiser.groups[0].learning_rate = 0.0;
+        let session = Session { config: &config, checkpoint: None, device: &device };
+        let (points, mut seen) = (Points(&device, RefCell::default()), Norms(vec![]));
+        let mut evaluate = |_: &Linear, step| Ok(Evaluation { step, score: 0.0, parts: vec![] });
+        train(&session, &mut Noise, model, &points, &mut evaluate, &mut seen).unwrap();
+        assert_eq!(points.1.into_inner(), (0..18).collect::<Vec<_>>());
+        let mut losses: Vec<f64> = seen.0.into_iter().map(|(_, loss)| loss).collect();
+        losses.sort_by(f64::total_cmp);
+        losses.dedup();
+        assert_eq!(losses.len(), 9, "noise was repeated: {losses:?}");
+    }
+
+    /// What a random number makes of the weight, whatever the batch.
+    struct Noise;
+
+    impl Objective for Noise {
+        type Model = Linear;
+        type Batch = Tensor<2>;
+
+        fn loss(&mut self, model: &Linear, x: &Tensor<2>) -> Loss {
+            let noise = Tensor::<2>::random([1, 1], burn::tensor::Distribution::Normal(0.0, 1.0), &x.device());
+            Loss { total: model.forward(noise).square().mean(), parts: vec![] }
+        }
     }
 
     /// The same loss whatever the batch.
