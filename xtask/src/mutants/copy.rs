@@ -60,7 +60,10 @@ impl Copy {
         }
         for file in &wanted {
             let (from, into) = (root().join(file), self.tree.join(file));
-            let content = fs::read(&from).with_context(|| from.display().to_string())?;
+            let mut content = fs::read(&from).with_context(|| from.display().to_string())?;
+            if file.as_os_str() == "Cargo.toml" {
+                content = set_apart(&String::from_utf8(content)?).into_bytes();
+            }
             if fs::read(&into).is_ok_and(|found| found == content) {
                 continue;
             }
@@ -102,6 +105,16 @@ impl Copy {
     pub(super) fn log(&self, name: &str) -> PathBuf {
         self.logs.join(format!("{name}.log"))
     }
+}
+
+/// The top manifest with another version. Cargo names what it compiles by a crate's place within its workspace, not by where that
+/// stands: without this, the copy and the tree would overwrite each other, and the tree could run what a mistake was compiled into.
+fn set_apart(manifest: &str) -> String {
+    let set = |line: &str| match line.strip_prefix("version = \"").and_then(|rest| rest.strip_suffix('"')) {
+        Some(version) => format!("version = \"{version}+mutants\"\n"),
+        None => format!("{line}\n"),
+    };
+    manifest.lines().map(set).collect()
 }
 
 /// Whether a patch would still apply to the tree itself.
@@ -156,4 +169,17 @@ pub(crate) fn limited(seconds: &str, program: &str, arguments: &[&str]) -> Resul
     child.kill()?;
     child.wait()?;
     bail!("{HUNG} {seconds} s")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::set_apart;
+
+    #[test]
+    fn the_copy_has_a_version_of_its_own_and_dependencies_keep_theirs() {
+        let manifest =
+            "[workspace.package]\nversion = \"0.1.0\"\n[workspace.dependencies]\na = { version = \"0.1.0\" }\n";
+        let expected = manifest.replacen("0.1.0", "0.1.0+mutants", 1);
+        assert_eq!(set_apart(manifest), expected);
+    }
 }
