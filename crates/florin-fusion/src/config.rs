@@ -43,6 +43,7 @@ pub enum FusionConfig {
 
 /// A fusion of any kind.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a model holds one, not an array of them")]
 pub enum AnyFusion {
     /// See [`AdaptiveHierarchical`].
     AdaptiveHierarchical(AdaptiveHierarchical),

@@ -73,7 +73,10 @@ pub(crate) fn close<const D: usize>(found: &Tensor<D>, expected: &Tensor<D>, mos
 fn close_in<const D: usize>(what: &str, found: &Tensor<D>, expected: &Tensor<D>, most: f64) {
     assert_eq!(found.dims(), expected.dims(), "{what}");
     let (found, expected) = (values(found), values(expected));
-    let beyond = |(a, b): (&f64, &f64)| !((a - b).abs() <= most * b.abs().max(1.0));
+    let beyond = |(a, b): (&f64, &f64)| {
+        let gap = (a - b).abs();
+        gap.is_nan() || gap > most * b.abs().max(1.0)
+    };
     let worst = found.iter().zip(&expected).find(|pair| beyond(*pair));
     assert!(worst.is_none(), "{what}: {worst:?} differ by more than {most}:\n{found:?}\n{expected:?}");
 }

@@ -8,7 +8,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use florin_nn::{
     Activation, AttentionConfig, BottleneckLayerConfig, CoAttentionBlockConfig, Conditions, CrossModalBlockConfig,
     DynamicAttentionConfig, HierarchicalAttentionConfig, Mask, NormOrder, Pairing, PerceiverResamplerConfig,
-    RelativeBias, Rotary, Sides, SlidingWindow, TransformerBlockConfig, Weighing, alibi_bias,
+    RelativeBiasConfig, Rotary, Sides, SlidingWindow, TransformerBlockConfig, Weighing, alibi_bias,
 };
 use frame::{Cases, random};
 
@@ -47,7 +47,7 @@ fn attention(criterion: &mut Criterion) {
         })
     });
     cases.block("relative_bias", |device| {
-        let bias = RelativeBias::new(32, HEADS, 128, Sides::Both, device);
+        let bias = RelativeBiasConfig::t5(HEADS, Sides::Both).init(device);
         let conditions = move || Conditions { bias: Some(bias.forward(SEQ, SEQ)), ..Conditions::default() };
         under(AttentionConfig::new(DIM, HEADS), device, conditions)
     });

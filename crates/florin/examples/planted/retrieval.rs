@@ -25,7 +25,7 @@ pub(crate) struct Retriever {
 
 /// The two streams that ask, and what is to be found.
 fn pairs(rows: usize, random: &mut Draw, device: &Device) -> (Vec<Stream>, Tensor<2>) {
-    let mut vectors = vec![Vec::with_capacity(rows * WIDTH); 3];
+    let mut vectors: [Vec<f32>; 3] = std::array::from_fn(|_| Vec::with_capacity(rows * WIDTH));
     for _ in 0..rows {
         let code: Vec<f64> = (0..CODE).map(|_| random.normal()).collect();
         for (m, own) in [&code[..CODE / 2], &code[CODE / 2..], &code[..]].into_iter().enumerate() {
