@@ -113,9 +113,9 @@ impl DynamicConfig {
             hidden: 4 * dim,
             gate: 16,
             temperature: 1.0,
-            price: 0.05,
+            price: 0.1,
             balance: 0.1,
-            decision: 0.1,
+            decision: 0.15,
         }
     }
 
