@@ -215,6 +215,25 @@ mod tests {
     }
 
     #[test]
+    fn an_absent_modality_is_as_if_the_fusion_had_been_built_without_it() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        let modalities = [Modality::Text, Modality::Image, Modality::Audio, Modality::Series];
+        let streams = modalities.into_iter().zip([4, 3, 5, 2]).collect();
+        let four = noisy(AdaptiveHierarchicalConfig { streams, dim: 6 }.init(&device), 8);
+        let three = AdaptiveHierarchical {
+            projections: four.projections[..3].to_vec(),
+            unimodal: four.unimodal[..3].to_vec(),
+            // Of (0, 1), (0, 2), (0, 3), (1, 2), (1, 3) and (2, 3), those without the last modality.
+            pairwise: [0, 1, 3].map(|pair: usize| four.pairwise[pair].clone()).to_vec(),
+            modalities: modalities[..3].to_vec(),
+            ..four.clone()
+        };
+        let streams = pooled(&modalities[..3], &WIDTHS, 4, 2);
+        close(&four.fuse(&streams).embedding, &three.fuse(&streams).embedding, 1e-5);
+        close(&four.level_weights(&streams), &three.level_weights(&streams), 1e-5);
+    }
+
+    #[test]
     fn one_modality_alone_is_its_unimodal_member() {
         let fusion = fusion();
         let text = pooled(&fusion.modalities, &WIDTHS, 4, 2).swap_remove(0);

@@ -155,15 +155,14 @@ impl Fusion for Late {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::properties::{close, pooled, rows};
+    use crate::properties::{close, noisy, pooled, rows};
 
     const WIDTHS: [usize; 3] = [4, 3, 5];
 
     fn fusion(combination: LateCombination) -> Late {
         let streams = [Modality::Text, Modality::Image, Modality::Series].into_iter().zip(WIDTHS).collect();
         let device = florin_backend::device("cpu").expect("the cpu device is always there");
-        florin_backend::seed(&device, 5);
-        let fusion = LateConfig { streams, dim: 4, hidden: 6, combination }.init(&device);
+        let fusion = noisy(LateConfig { streams, dim: 4, hidden: 6, combination }.init(&device), 5);
         let scores = fusion.scores.as_ref().map(|_| Param::from_tensor(Tensor::from_floats([0.5, -1.0, 2.0], &device)));
         Late { scores, ..fusion }
     }

@@ -122,14 +122,13 @@ pub(crate) fn outer(left: Tensor<2>, right: Tensor<2>) -> Tensor<2> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::properties::{close, pooled};
+    use crate::properties::{close, noisy, pooled};
 
     const STREAMS: [(Modality, usize); 2] = [(Modality::Text, 4), (Modality::Image, 3)];
 
     fn fusion() -> TensorFusion {
         let device = florin_backend::device("cpu").expect("the cpu device is always there");
-        florin_backend::seed(&device, 4);
-        TensorConfig { streams: STREAMS.to_vec(), dim: 5, width: 2 }.init(&device)
+        noisy(TensorConfig { streams: STREAMS.to_vec(), dim: 5, width: 2 }.init(&device), 4)
     }
 
     #[test]
