@@ -36,7 +36,7 @@ fn compare(case: &str) {
         comparison.tensor(&format!("output.{name}"), scores, OUTPUT);
     }
     comparison.tensor("output.none", output.none.clone(), OUTPUT);
-    comparison.tensor("output.weights", output.weights.clone(), OUTPUT);
+    comparison.tensor("output.weights", output.weights.clone().expect("attention gives weights"), OUTPUT);
     let loss = case.loss(output);
     comparison.tensor("loss", loss.clone(), LOSS);
     comparison.gradients(&case.model, &Gradients::of(&case.model, loss.backward()));

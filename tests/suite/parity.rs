@@ -24,7 +24,7 @@ fn parity_of_the_document_model() {
         let mut results: Results =
             case.visible(&output).into_iter().map(|(name, scores)| (name.to_owned(), flat(scores))).collect();
         results.push(("none".to_owned(), flat(output.none.clone())));
-        results.push(("weights".to_owned(), flat(output.weights.clone())));
+        results.push(("weights".to_owned(), flat(output.weights.clone().expect("attention gives weights"))));
         let loss = case.loss(output);
         results.push(("loss".to_owned(), flat(loss.clone())));
         let gradients = Gradients::of(&case.model, loss.backward());

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use florin_fusion::FusionConfig;
 
 /// Multimodal models for finance, on this machine alone.
 #[derive(Debug, Parser)]
@@ -110,6 +112,9 @@ pub(crate) struct RunOptions {
     /// Streams of the model
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES", help_heading = "Model")]
     pub(crate) streams: Option<Vec<StreamName>>,
+    /// How the streams of a word are fused; token_attention unless given
+    #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(FusionConfig::KINDS), help_heading = "Model")]
+    pub(crate) fusion: Option<String>,
     /// Passes over the training documents
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub(crate) epochs: Option<usize>,

@@ -57,12 +57,12 @@ pub(crate) fn metrics_table(metrics: &Metrics) -> String {
     let table = output::table(&["FIELD", "F1", "95% INTERVAL", "EXACT", "RULES F1"], rows);
     let weights: Vec<String> =
         metrics.modality_weights.iter().map(|(name, weight)| format!("{} {weight:.2}", name.name())).collect();
+    let leaned = if weights.is_empty() { String::new() } else { format!("; leaned on {}", weights.join(", ")) };
     format!(
-        "{table}\n\n{} documents; every field right on {:.1}%; calibration error {:.3}; leaned on {}",
+        "{table}\n\n{} documents; every field right on {:.1}%; calibration error {:.3}{leaned}",
         metrics.documents,
         100.0 * metrics.whole_documents,
-        metrics.calibration.ece,
-        weights.join(", ")
+        metrics.calibration.ece
     )
 }
 
@@ -100,6 +100,9 @@ fn config(options: &RunOptions) -> anyhow::Result<RunConfig> {
     }
     if let Some(streams) = &options.streams {
         config.streams = streams.iter().map(modality).collect();
+    }
+    if let Some(fusion) = &options.fusion {
+        config.fusion.clone_from(fusion);
     }
     config.epochs = options.epochs.unwrap_or(config.epochs);
     config.batch = options.batch.unwrap_or(config.batch);

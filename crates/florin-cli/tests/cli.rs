@@ -182,6 +182,40 @@ fn a_run_leaves_everything_and_reads_pictures_and_folders() {
 }
 
 #[test]
+fn the_fusion_is_chosen_by_name() {
+    let help = florin(&["run", "--help"]);
+    assert!(text(&help.stdout).contains("token_attention"), "the help must list the kinds");
+    let unknown = florin(&["run", "receipts", "--fusion", "glue"]);
+    let said = text(&unknown.stderr);
+    assert_eq!(unknown.status.code(), Some(2), "{said}");
+    assert!(said.contains("glue") && said.contains("token_attention") && said.contains("mult"), "{said}");
+
+    let world = World::get();
+    let (tiny, run) = (world.name("tiny.toml"), world.name("run"));
+    let other = refusal(&["run", "receipts", "--config", &tiny, "--out", &run, "--resume", "--fusion", "mult"]);
+    assert!(other.contains("other settings"), "{other}");
+    fs::write(world.at("glue.toml"), format!("{TINY}fusion = \"glue\"\n")).expect("a small file");
+    let unknown = refusal(&["run", "receipts", "--config", &world.name("glue.toml"), "--out", &world.name("glue")]);
+    assert!(unknown.contains("glue") && unknown.contains("token_attention"), "{unknown}");
+}
+
+#[test]
+fn a_run_with_another_fusion_keeps_it_and_reads_with_it() {
+    let world = World::get();
+    let out = world.name("bottlenecks");
+    let tiny = world.name("tiny.toml");
+    let run = json_of(&["run", "receipts", "--config", &tiny, "--out", &out, "--fusion", "bottleneck", "--json"]);
+    assert_eq!(run["metrics"]["documents"], 4);
+    let kept = |name: &str| fs::read_to_string(world.at("bottlenecks").join(name)).expect("the run wrote it");
+    assert!(kept("config.toml").contains("fusion = \"bottleneck\""));
+    assert!(kept("config.json").contains("\"fusion_kind\": \"bottleneck\""));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (picture, ocr) = receipt(folder.path());
+    let read = json_of(&["predict", "receipts", path(&picture), "--weights", &out, "--ocr", path(&ocr), "--json"]);
+    assert_eq!(read["modality_weights"], json!([]), "this kind defines no weights");
+}
+
+#[test]
 fn a_run_that_stands_there_is_not_overwritten() {
     let world = World::get();
     let said = refusal(&["run", "receipts", "--config", &world.name("tiny.toml"), "--out", &world.name("run")]);

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use florin_fusion::FusionConfig;
 use florin_nn::Modality;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,8 @@ pub struct RunConfig {
     pub only_folds: Vec<u32>,
     /// Streams of the model; text is always one.
     pub streams: Vec<Modality>,
+    /// How they are fused: a name of [`FusionConfig::KINDS`].
+    pub fusion: String,
     /// Device by name.
     pub device: String,
     /// Fixes everything random.
@@ -96,6 +99,7 @@ impl Default for RunConfig {
             split: Split::HoldOut,
             only_folds: vec![],
             streams: vec![Modality::Text, Modality::Layout, Modality::Image],
+            fusion: "token_attention".into(),
             device: "cpu".into(),
             seed: 20_240_101,
             epochs: 1,
@@ -161,6 +165,10 @@ impl RunConfig {
         let wrong = |message: String| Err(FinanceError::Settings(message));
         if !self.streams.contains(&Modality::Text) {
             return wrong("streams must contain text".into());
+        }
+        if !FusionConfig::KINDS.contains(&self.fusion.as_str()) {
+            let known = FusionConfig::KINDS.join(", ");
+            return wrong(format!("no fusion is called `{}`; there are {known}", self.fusion));
         }
         if self.epochs == 0 || self.batch == 0 {
             return wrong(format!("epochs ({}) and batch ({}) must be at least 1", self.epochs, self.batch));

@@ -78,6 +78,7 @@ fn facts(config: &RunConfig, seconds: f64, rate: f64) -> Vec<(String, String)> {
         ("Data", data),
         ("Held out", split.unwrap_or_default()),
         ("Streams", streams.join(", ")),
+        ("Fusion", config.fusion.clone()),
         ("Text starts from", init),
         ("Epochs, batch", format!("{}, {}", config.epochs, config.batch)),
         ("Seed", config.seed.to_string()),

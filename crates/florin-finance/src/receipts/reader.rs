@@ -198,10 +198,10 @@ impl Reader {
         }
         let longest = self.config.longest_span;
         let fields = inputs.iter().zip(&all_words).zip(merged).map(|(((document, _), words), merged)| {
-            let weights = self.modalities().into_iter().zip(merged.weights).collect();
+            let weights = merged.weights.map(|weights| self.modalities().into_iter().zip(weights).collect());
             let read = self.task.fields.iter().zip(&self.task.keeps_currency).zip(&merged.fields);
             let fields = read.map(|((field, keeps), scores)| decode(field, *keeps, scores, longest, document, words));
-            (fields.collect(), weights)
+            (fields.collect(), weights.unwrap_or_default())
         });
         Ok(fields.collect())
     }
@@ -216,7 +216,7 @@ impl Reader {
     }
 
     fn modalities(&self) -> Vec<Modality> {
-        self.config.fusion().streams.into_iter().map(|(modality, _)| modality).collect()
+        self.config.streams().into_iter().map(|(modality, _)| modality).collect()
     }
 }
 
@@ -278,30 +278,32 @@ struct Scores {
     inside: Vec<f32>,
     end: Vec<f32>,
     none: Vec<f32>,
-    weights: Vec<f32>,
+    /// Of each row one a modality, where the model's fusion says.
+    weights: Option<Vec<Vec<f32>>>,
     words: usize,
     fields: usize,
-    modalities: usize,
 }
 
 impl Scores {
     fn of(output: florin_models::document::DocumentOutput, device: &Device) -> Result<Self, FinanceError> {
         let [_, fields, words] = output.start.dims();
-        let [_, modalities] = output.weights.dims();
         let host = |data: TensorData| {
             data.convert::<f32>()
                 .try_to_vec::<f32>()
                 .map_err(|error| FinanceError::Settings(format!("scores cannot be read from {device:?}: {error:?}")))
         };
+        let weights = output.weights.map(|weights| {
+            let [_, modalities] = weights.dims();
+            Ok::<_, FinanceError>(host(weights.into_data())?.chunks(modalities).map(<[f32]>::to_vec).collect())
+        });
         Ok(Self {
             start: host(output.start.into_data())?,
             inside: host(output.inside.into_data())?,
             end: host(output.end.into_data())?,
             none: host(output.none.into_data())?,
-            weights: host(output.weights.into_data())?,
+            weights: weights.transpose()?,
             words,
             fields,
-            modalities,
         })
     }
 }
@@ -312,7 +314,8 @@ impl Scores {
 /// the window in which it has most context.
 struct Merged {
     fields: Vec<WordScores>,
-    weights: Vec<f64>,
+    /// Mean over the windows, where the model's fusion says.
+    weights: Option<Vec<f64>>,
     context: Vec<usize>,
     windows: usize,
 }
@@ -320,20 +323,16 @@ struct Merged {
 impl Merged {
     fn new(words: usize, config: &DocumentConfig) -> Self {
         let empty = WordScores { start: vec![0.0; words], inside: vec![0.0; words], end: vec![0.0; words], none: 0.0 };
-        Self {
-            fields: vec![empty; config.fields.len()],
-            weights: vec![0.0; config.fusion().streams.len()],
-            context: vec![0; words],
-            windows: 0,
-        }
+        Self { fields: vec![empty; config.fields.len()], weights: None, context: vec![0; words], windows: 0 }
     }
 
     fn add(&mut self, scores: &Scores, row: usize, first: usize, words: usize) {
         self.windows += 1;
         let share = 1.0 / self.windows as f64;
-        for (index, weight) in self.weights.iter_mut().enumerate() {
-            let next = f64::from(scores.weights[row * scores.modalities + index]);
-            *weight += (next - *weight) * share;
+        if let Some(next) = &scores.weights {
+            let next = &next[row];
+            let mean = self.weights.get_or_insert_with(|| vec![0.0; next.len()]);
+            mean.iter_mut().zip(next).for_each(|(mean, next)| *mean += (f64::from(*next) - *mean) * share);
         }
         let all = self.context.len();
         for word in 0..words {

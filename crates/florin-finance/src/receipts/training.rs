@@ -67,6 +67,7 @@ pub(crate) fn build(
         config.text_states.dedup();
     }
     config.dropout = run.dropout;
+    config.fusion_kind.clone_from(&run.fusion);
     config.layout = config.layout.filter(|_| run.streams.contains(&Modality::Layout));
     config.image = config.image.filter(|_| run.streams.contains(&Modality::Image));
     config.validate()?;
@@ -242,7 +243,11 @@ impl Objective for SpanObjective {
         let parts = loss.forward(scores, &labelled.batch.lengths, labelled.gold.clone(), labelled.weight.clone());
         let values = parts.per_field.into_data().try_to_vec::<f32>().unwrap_or_default();
         let named = self.fields.iter().zip(values).map(|(field, value)| (field.name.clone(), f64::from(value)));
-        Loss { total: parts.loss, parts: named.collect() }
+        let total = match output.cost {
+            Some(cost) => parts.loss + cost,
+            None => parts.loss,
+        };
+        Loss { total, parts: named.collect() }
     }
 }
 

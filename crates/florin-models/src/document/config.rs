@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use florin_encoders::{BertConfig, LayoutConfig, VitConfig};
-use florin_fusion::TokenAttentionConfig;
+use florin_fusion::{ConfigError, FusionConfig};
 use florin_nn::Modality;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,9 @@ pub struct DocumentConfig {
     pub layout: Option<LayoutConfig>,
     /// The image stream, where there is one.
     pub image: Option<VitConfig>,
+    /// How the streams of a word are fused: a name of [`FusionConfig::KINDS`]; files from before there was a choice name none.
+    #[serde(default = "usual_fusion")]
+    pub fusion_kind: String,
     /// Width of the fused words.
     pub dim: usize,
     /// Attention heads over modalities and over words; divides `dim`.
@@ -77,6 +80,7 @@ impl DocumentConfig {
                 class_token: false,
                 epsilon: 1e-6,
             }),
+            fusion_kind: usual_fusion(),
             dim: 256,
             heads: 8,
             blocks: 2,
@@ -89,11 +93,16 @@ impl DocumentConfig {
     }
 
     /// The streams and their widths, text first.
-    pub fn fusion(&self) -> TokenAttentionConfig {
+    pub fn streams(&self) -> Vec<(Modality, usize)> {
         let mut streams = vec![(Modality::Text, self.dim)];
         streams.extend(self.layout.as_ref().map(|layout| (Modality::Layout, layout.dim)));
         streams.extend(self.image.as_ref().map(|image| (Modality::Image, image.dim)));
-        TokenAttentionConfig { streams, dim: self.dim, heads: self.heads }
+        streams
+    }
+
+    /// The fusion of those streams, with its kind's usual settings.
+    pub fn fusion(&self) -> Result<FusionConfig, ConfigError> {
+        FusionConfig::usual(&self.fusion_kind, self.streams(), self.dim, self.heads)
     }
 
     /// Width of a word's text before it is projected.
@@ -106,7 +115,7 @@ impl DocumentConfig {
         self.text.validate()?;
         self.layout.as_ref().map_or(Ok(()), LayoutConfig::validate)?;
         self.image.as_ref().map_or(Ok(()), VitConfig::validate)?;
-        self.fusion().validate()?;
+        self.fusion()?.validate()?;
         let sizes = [
             ("fields", self.fields.len(), 1, 1_000),
             ("dim", self.dim, 1, 16_384),
@@ -153,4 +162,8 @@ impl DocumentConfig {
         config.validate()?;
         Ok(config)
     }
+}
+
+fn usual_fusion() -> String {
+    "token_attention".to_owned()
 }

@@ -6,6 +6,8 @@
 mod batch;
 mod config;
 mod features;
+#[cfg(test)]
+mod fusion_kinds;
 mod model;
 mod spans;
 mod text_cache;

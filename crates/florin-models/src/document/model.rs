@@ -5,7 +5,7 @@ use burn::nn::{Dropout, DropoutConfig};
 use burn::prelude::*;
 use florin_backend::product;
 use florin_encoders::{BertEncoder, BertInput, LayoutEncoder, LayoutInput, VitEncoder, VitInput};
-use florin_fusion::{Fusion, Stream, TokenAttention};
+use florin_fusion::{AnyFusion, Stream, fuse_aligned};
 use florin_nn::{
     Activation, LayerNorm, Linear, Modality, NormOrder, RelativeBias2d, Tokens, TransformerBlock,
     TransformerBlockConfig, zeros,
@@ -33,7 +33,7 @@ pub struct DocumentModel {
     /// Reads the picture.
     pub image: Option<VitEncoder>,
     /// Makes one vector of each word's streams.
-    pub fusion: TokenAttention,
+    pub fusion: AnyFusion,
     /// Bias of the blocks' attention from the distance between words.
     pub relative_bias: RelativeBias2d,
     /// Attention among the words of a document.
@@ -63,13 +63,20 @@ pub struct DocumentOutput {
     pub end: Tensor<3>,
     /// `[batch, fields]`: the score of the field not being there.
     pub none: Tensor<2>,
-    /// `[batch, modality]`: how much each stream was leaned on.
-    pub weights: Tensor<2>,
+    /// `[batch, modality]`: how much each stream was leaned on, where the fusion's kind says.
+    pub weights: Option<Tensor<2>>,
+    /// What the fusion adds to the loss in training, `[1]`, where its kind learns how much to compute.
+    pub cost: Option<Tensor<1>>,
 }
 
 impl DocumentConfig {
     /// New weights.
+    ///
+    /// # Panics
+    ///
+    /// If [`validate`](Self::validate) refuses the fusion.
     pub fn init(&self, device: &Device) -> DocumentModel {
+        let fusion = self.fusion().unwrap_or_else(|error| panic!("{error}"));
         let block = TransformerBlockConfig {
             dim: self.dim,
             heads: self.heads,
@@ -87,7 +94,7 @@ impl DocumentConfig {
             above_text: Linear::new(self.dim, self.dim, device),
             layout: self.layout.as_ref().map(|layout| layout.init(device)),
             image: self.image.as_ref().map(|image| image.init(device)),
-            fusion: self.fusion().init(device),
+            fusion: fusion.init(device),
             relative_bias: RelativeBias2d::new(self.distance_buckets, self.heads, device),
             blocks: (0..self.blocks).map(|_| block.init(device)).collect(),
             norm: LayerNorm::new(self.dim, 1e-5, device),
@@ -106,8 +113,8 @@ impl DocumentModel {
     ///
     /// See [`DocumentBatch`] and [`DocumentOutput`].
     pub fn forward(&self, batch: &DocumentBatch) -> DocumentOutput {
-        let fused = self.fusion.fuse(&self.streams(batch));
-        let tokens = fused.tokens.expect("attention per token gives tokens");
+        let fused = fuse_aligned(&self.fusion, &self.streams(batch));
+        let tokens = fused.tokens.expect("text, the anchor, is always given");
         let hidden = tokens.mask().for_attention();
         let bias = self.relative_bias.forward(batch.horizontal.clone(), batch.vertical.clone());
         let mut x = self.dropout.forward(tokens.padded());
@@ -115,7 +122,7 @@ impl DocumentModel {
             x = block.forward(x, hidden.clone(), Some(bias.clone()));
         }
         let tokens = Tokens::new(self.dropout.forward(self.norm.forward(x)), tokens.mask().clone());
-        self.score(&tokens, fused.weights.expect("attention per token gives weights"))
+        DocumentOutput { weights: fused.weights, cost: fused.cost, ..self.score(&tokens) }
     }
 
     fn streams(&self, batch: &DocumentBatch) -> Vec<Stream> {
@@ -160,11 +167,11 @@ impl DocumentModel {
         words + line + left + above
     }
 
-    fn score(&self, tokens: &Tokens, weights: Tensor<2>) -> DocumentOutput {
+    fn score(&self, tokens: &Tokens) -> DocumentOutput {
         let scores = self.head.forward(tokens.padded()).swap_dims(1, 2); // [batch, 3 · fields, words]
         let part = |index: usize| scores.clone().narrow(1, index * self.fields, self.fields);
         let none = self.none_weight.forward(tokens.mean()) + self.none_bias.val().unsqueeze();
-        DocumentOutput { start: part(0), inside: part(1), end: part(2), none, weights }
+        DocumentOutput { start: part(0), inside: part(1), end: part(2), none, weights: None, cost: None }
     }
 }
 
