@@ -19,7 +19,7 @@ type Operation = fn([Tensor<2>; 3]) -> Tensor<2>;
 
 const ROWS: usize = 24;
 
-const OPERATIONS: [(&str, Operation); 41] = [
+const OPERATIONS: [(&str, Operation); 43] = [
     ("add", |[a, b, _]| a + b),
     ("divide", |[a, b, _]| a / (b.clone() * b + 0.5)),
     ("square root", |[a, ..]| a.abs().sqrt()),
@@ -123,6 +123,16 @@ const OPERATIONS: [(&str, Operation); 41] = [
     ("expanded and summed", |[a, b, _]| {
         let (a, b) = (a.slice([0..3, 0..9]), b.slice([0..3, 0..9]));
         (a.unsqueeze_dim::<3>(2) + b.unsqueeze_dim::<3>(1)).exp().reshape([27, 9])
+    }),
+    ("product of a product", |[a, b, c]| {
+        let [a, b, c] = [a, b, c].map(|x| x.reshape([3, 2, 8, 12]));
+        product(product(a, b.swap_dims(2, 3)), c).reshape([ROWS, ROWS])
+    }),
+    ("zeros after and cut", |[a, ..]| {
+        let x = a.reshape([3, 2, 8, 12]);
+        let zeros = Tensor::<4>::zeros([3, 2, 8, 4], &x.device()).cast(x.dtype());
+        let x = Tensor::cat(vec![x, zeros], 3) * 1.5;
+        (x.clone() * x).narrow(3, 0, 12).reshape([ROWS, ROWS])
     }),
     ("summed over the first", |[a, ..]| (a.slice([0..7, 0..9]) * 2.0).sum_dim(0)),
     ("gathered", |[a, ..]| {

@@ -68,11 +68,6 @@ fn licences() -> Result<()> {
 
 /// The same operations and models on a graphics device and on the second processor backend as on the first, on small sizes.
 fn parity() -> Result<()> {
-    // Building wgpu takes longer than everything else together, and gradients on Vulkan are not right yet (docs/src/devices.md).
-    if !std::env::var("FLORIN_CI_WGPU").is_ok_and(|value| value == "1") {
-        eprintln!("skipped: set FLORIN_CI_WGPU=1 to build wgpu and ndarray and compare them with the processor");
-        return Ok(());
-    }
     if !Path::new(SWIFT_SHADER).exists() {
         eprintln!("skipped: {SWIFT_SHADER} is not there (Debian package chromium-common)");
         return Ok(());

@@ -1,34 +1,33 @@
 //! The operations as Burn has them, one after another: for every device and precision that the fused ones do not serve.
 
+use std::sync::OnceLock;
+
 use burn::backend::DispatchDevice;
 use burn::prelude::*;
 
 use crate::{AttentionOptions, softmax};
 
-/// Sizes that a graphics card's matrix product is given: multiples of this.
-const WHOLE: usize = 8;
-
 /// See [`crate::product`].
 pub(crate) fn product<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
-    if is_processor(&left) {
-        return left.matmul(right);
-    }
-    // Burn 0.22.1 on Vulkan gives zeros where the inner size is odd, and either other size is the inner one of a gradient.
-    let (rows, columns) = (left.dims()[D - 2], right.dims()[D - 1]);
-    let padded = |x: Tensor<D>| lengthened(lengthened(x, D - 2), D - 1);
-    padded(left).matmul(padded(right)).narrow(D - 2, 0, rows).narrow(D - 1, 0, columns)
+    if !is_processor(&left) && card_is_software() { sum_of_products(left, right) } else { left.matmul(right) }
 }
 
-/// With zeros after it, up to the next multiple of [`WHOLE`].
-fn lengthened<const D: usize>(x: Tensor<D>, dim: usize) -> Tensor<D> {
-    let mut shape = x.dims();
-    let missing = shape[dim].next_multiple_of(WHOLE) - shape[dim];
-    if missing == 0 {
-        return x;
-    }
-    shape[dim] = missing;
-    let zeros = Tensor::<D>::zeros(shape, &x.device()).cast(x.dtype());
-    Tensor::cat(vec![x, zeros], dim)
+/// The product without a matrix kernel. Burn 0.22.1's `SimpleUnit`, its only one for devices without matrix units, gives zeros on
+/// Vulkan in software, and autotuning picks it by chance.
+fn sum_of_products<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
+    let mut shape = left.dims();
+    let (rows, inner, columns) = (shape[D - 2], shape[D - 1], right.dims()[D - 1]);
+    let batch = shape[..D - 2].iter().product();
+    shape[D - 1] = columns;
+    let left: Tensor<4> = left.reshape([batch, rows, inner, 1]);
+    let right: Tensor<4> = right.reshape([batch, 1, inner, columns]);
+    (left * right).sum_dim(2).reshape(shape)
+}
+
+/// Whether graphics devices are drivers in software, as everywhere without a graphics card.
+fn card_is_software() -> bool {
+    static SOFTWARE: OnceLock<bool> = OnceLock::new();
+    *SOFTWARE.get_or_init(|| std::env::var("CUBECL_WGPU_DEFAULT_DEVICE").is_ok_and(|kind| kind == "Cpu"))
 }
 
 fn is_processor<const D: usize>(x: &Tensor<D>) -> bool {
@@ -90,6 +89,12 @@ pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -
         Some(bias) => y + bias.unsqueeze(),
         None => y,
     }
+}
+
+/// See [`crate::Activation::Gelu`]. Not Burn 0.22.1's own, whose gradient is that of the hyperbolic tangent's form on all backends but flex.
+pub(crate) fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let share = ((x.clone() * std::f64::consts::FRAC_1_SQRT_2).erf() + 1.0) * 0.5;
+    x * share
 }
 
 /// See [`crate::layer_norm`].

@@ -70,6 +70,7 @@ pub fn device(name: &str) -> Result<Device, BackendError> {
         #[cfg(feature = "vulkan")]
         "vulkan" => Ok(Device::vulkan(Default::default())),
         #[cfg(feature = "ndarray")]
+        #[allow(deprecated, reason = "the second opinion is worth having as long as Burn has it")]
         "ndarray" => Ok(Device::ndarray()),
         #[cfg(feature = "cuda")]
         "cuda" => Ok(Device::cuda(0)),

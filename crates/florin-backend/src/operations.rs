@@ -110,7 +110,7 @@ pub fn linear_activation<const D: usize>(
 /// An activation.
 pub fn activation<const D: usize>(x: Tensor<D>, kind: Activation) -> Tensor<D> {
     match kind {
-        Activation::Gelu => burn_activation::gelu(x),
+        Activation::Gelu => composed::gelu(x),
         Activation::GeluTanh => burn_activation::gelu_approximate(x),
         Activation::QuickGelu => x.clone() * burn_activation::sigmoid(x * 1.702),
         Activation::Relu => burn_activation::relu(x),
