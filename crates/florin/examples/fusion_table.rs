@@ -1,4 +1,4 @@
-//! Every kind of fusion on planted structure, in one table: `cargo run -p florin --example fusion_table [-- --json] [--seeds N] [--steps N]`.
+//! Every kind of fusion on planted structure, in one table: `cargo run -p florin --example fusion_table [-- --json] [--seeds N] [--steps N] [--kind NAME]`.
 //!
 //! Columns: exclusive or of two and of three modalities; recall at 1 of a third modality from two, and with shuffled pairs; accuracy with
 //! modalities missing at four rates, and by how much it is at worst below the best single modality that a row has (a
@@ -36,8 +36,11 @@ fn main() {
         place.and_then(|place| arguments.get(place + 1)?.parse().ok()).unwrap_or(usual)
     };
     let (seeds, steps) = (number("--seeds", 3), number("--steps", 400) as usize);
+    let wanted = arguments.iter().position(|argument| argument == "--kind").and_then(|place| arguments.get(place + 1));
     let mut lines = Vec::new();
-    for (name, config) in kinds(3) {
+    for (name, config) in
+        kinds(3).into_iter().filter(|(name, _)| wanted.is_none_or(|wanted| name.starts_with(wanted.as_str())))
+    {
         let two = kinds(2).into_iter().find(|(other, _)| *other == name).expect("the same kinds for two modalities").1;
         let start = Instant::now();
         let rows: Vec<Row> = (1..=seeds).map(|seed| measure(&two, &config, steps, seed)).collect();

@@ -6,7 +6,7 @@ use florin_fusion::{AnyFusion, Fusion, FusionConfig, Stream};
 use florin_losses::{ClipLoss, LogitScale};
 use florin_nn::Linear;
 
-use super::training::{cpu, optimiser, step};
+use super::training::{cpu, optimiser, started, step};
 use super::{Draw, MODALITIES, WIDTH};
 
 /// Numbers of the code.
@@ -45,8 +45,7 @@ fn pairs(rows: usize, random: &mut Draw, device: &Device) -> (Vec<Stream>, Tenso
 /// Recall at 1 among [`CANDIDATES`] after training, on pairs never seen; `shuffled` pairs belong together by chance alone.
 pub(crate) fn recall(config: &FusionConfig, steps: usize, seed: u64, shuffled: bool) -> f64 {
     let device = cpu().autodiff();
-    florin_backend::seed(&device, seed);
-    let fusion = config.init(&device);
+    let fusion = started(config, &device, seed);
     let third = Linear::new(WIDTH, fusion.dim(), &device);
     let mut model = Retriever { fusion, third, scale: LogitScale::new(LogitScale::CLIP_TEMPERATURE, &device) };
     let (mut optimiser, mut random) = (optimiser(1e-2), Draw::new(seed));

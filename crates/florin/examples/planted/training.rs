@@ -5,6 +5,7 @@ use burn::prelude::*;
 use florin_backend::{cross_entropy, log_softmax};
 use florin_fusion::{AnyFusion, Fused, Fusion, FusionConfig, ModalityDropout, Stream};
 use florin_nn::Linear;
+use florin_nn::parameters::assign;
 use florin_train::{AdamWOptimiser, AdamWSettings, Gradients, ParameterGroup};
 
 use super::{Draw, Sample, Task};
@@ -45,9 +46,26 @@ pub(crate) fn step<M: Module>(optimiser: &mut AdamWOptimiser, model: M, loss: Te
     optimiser.step(model, &gradients, 1.0 - done)
 }
 
+/// A new fusion whose every matrix starts at a deviation of 1/√input.
+///
+/// Transformer blocks start at BERT's 0.02, which is meant for widths of hundreds: at a width of 16 what passes through several of
+/// them vanishes, and an exclusive or has no gradient to start from.
+pub(crate) fn started(config: &FusionConfig, device: &Device, seed: u64) -> AnyFusion {
+    florin_backend::seed(device, seed);
+    let mut random = Draw::new(seed);
+    assign(config.init(device), &mut |name, shape| {
+        let is_matrix = shape.len() == 2 && name.ends_with("weight");
+        // A stored matrix is [output, input].
+        is_matrix.then(|| {
+            let deviation = 1.0 / (shape[1] as f64).sqrt();
+            (0..shape[0] * shape[1]).map(|_| (deviation * random.normal()) as f32).collect()
+        })
+    })
+}
+
 impl Classifier {
-    fn new(config: &FusionConfig, device: &Device) -> Self {
-        let fusion = config.init(device);
+    fn new(config: &FusionConfig, device: &Device, seed: u64) -> Self {
+        let fusion = started(config, device, seed);
         let dim = fusion.dim();
         Self { fusion, head: (dim > 2).then(|| Linear::new(dim, 2, device)) }
     }
@@ -63,8 +81,7 @@ impl Classifier {
     /// A classifier trained from nothing, each batch drawn anew; with `dropout`, rows lose modalities at that rate.
     pub(crate) fn trained(config: &FusionConfig, task: Task, steps: usize, seed: u64, dropout: f64) -> Self {
         let device = cpu().autodiff();
-        florin_backend::seed(&device, seed);
-        let mut model = Self::new(config, &device);
+        let mut model = Self::new(config, &device, seed);
         let (mut optimiser, mut random) = (optimiser(1e-2), Draw::new(seed));
         let dropout = ModalityDropout { rate: dropout, seed };
         for index in 0..steps {
