@@ -44,7 +44,6 @@ pub enum FusionConfig {
 /// A fusion of any kind.
 #[derive(Module, Debug)]
 #[allow(clippy::large_enum_variant, reason = "a model holds one, not an array of them")]
-#[allow(clippy::large_enum_variant, reason = "a model holds one or a few, whose weights are elsewhere anyway")]
 pub enum AnyFusion {
     /// See [`AdaptiveHierarchical`].
     AdaptiveHierarchical(AdaptiveHierarchical),
