@@ -119,13 +119,13 @@ fn spread(rows: &[Row], column: usize) -> Option<(f64, f64)> {
 
 fn print_table(lines: &[(String, Vec<Row>, f64)]) {
     print!("{:<24}", "kind");
-    COLUMNS.iter().for_each(|column| print!("{column:>12}"));
+    COLUMNS.iter().for_each(|column| print!("{column:>14}"));
     println!("{:>9}", "seconds");
     for (name, rows, seconds) in lines {
         print!("{name:<24}");
         for column in 0..COLUMNS.len() {
             let cell = spread(rows, column).map_or("-".to_owned(), |(mean, most)| format!("{mean:.3}±{most:.3}"));
-            print!("{cell:>12}");
+            print!("{cell:>14}");
         }
         println!("{seconds:>9.1}");
     }
