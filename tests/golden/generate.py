@@ -27,6 +27,7 @@ import fusion_vectors
 import objectives
 import fusion_tokens
 import reference
+import systems
 import weights
 from documents import LINE_SIZES, SIZES, SPECIAL, assemble, documents
 from fixture import Fixture, differences, same
@@ -626,28 +627,33 @@ CASES = [
     *fusion_tokens.CASES,
     *fusion_vectors.CASES,
     *objectives.CASES,
+    *systems.CASES,
 ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where fixtures go, or with --check where the committed ones are")
+    parser.add_argument("--only", default="", help="only cases whose function or module has this in its name")
     parser.add_argument("--check", action="store_true", help="make them again elsewhere and compare")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    cases = [case for case in CASES if arguments.only in f"{case.__module__}.{case.__name__}"]
     if not arguments.check:
         arguments.folder.mkdir(parents=True, exist_ok=True)
-        for case in CASES:
+        for case in cases:
             case(arguments.folder)
         return
     with tempfile.TemporaryDirectory() as scratch:
         fresh = Path(scratch)
-        for case in CASES:
+        for case in cases:
             case(fresh)
         found = []
         for path in sorted(fresh.glob("*.safetensors")):
             committed = arguments.folder / path.name
             found += differences(committed, path) if committed.exists() else [f"{committed} is missing"]
+        if not (fresh / "bert-checkpoint").exists():
+            sys.exit("\n".join(found) or 0)
         stored, made = (load_file(f / "bert-checkpoint/model.safetensors") for f in (arguments.folder, fresh))
         if stored.keys() != made.keys() or any(not torch.equal(stored[n], made[n]) for n in made):
             found.append("bert-checkpoint differs")

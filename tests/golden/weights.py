@@ -36,13 +36,20 @@ def uniform(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def tensor(name: str, shape: tuple[int, ...], scale: float = 1.0) -> torch.Tensor:
     """An f32 input."""
-    return torch.from_numpy(uniform(name, shape) * np.float32(scale))
+    return torch.from_numpy(np.asarray(uniform(name, shape) * np.float32(scale)))
 
 
 def values(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """The parameter of that name, in PyTorch's orientation."""
     noise = uniform(name, shape) * AMPLITUDE
     return np.float32(1.0) + noise if name.endswith("norm.weight") else noise
+
+
+def stored(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The tensor of that name in a checkpoint, whoever named it: a vector of weights scales a norm, and a variance is above zero."""
+    noise = uniform(name, shape) * AMPLITUDE
+    is_scale = len(shape) == 1 and name.endswith("weight")
+    return np.float32(1.0) + noise if is_scale or name.endswith("running_var") else noise
 
 
 def fill(module: torch.nn.Module, prefix: str = "", rename=lambda name: name) -> None:

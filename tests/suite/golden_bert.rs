@@ -36,12 +36,12 @@ fn golden_bert_checkpoint_holds_the_generated_weights() {
 
 fn open(device: &Device) -> BertEncoder {
     let folder = folder().join("bert-checkpoint");
-    florin_models::bert::open(&folder, device).expect("what save_pretrained writes can be opened").1
+    florin_models::bert::open_encoder(&folder, device).expect("what save_pretrained writes can be opened").1
 }
 
 fn input(fixture: &Fixture, device: &Device) -> BertInput {
     let ids = fixture.input_ints::<2>("ids", device);
     let [_, seq] = ids.dims();
     let lengths: Vec<usize> = fixture.config("lengths");
-    BertInput { ids, mask: Mask::from_lengths(&lengths, seq, device) }
+    BertInput::new(ids, Mask::from_lengths(&lengths, seq, device))
 }

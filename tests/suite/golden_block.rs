@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::prelude::*;
-use florin_nn::{Activation, Mask, NormOrder, RelativeBias2d, TransformerBlock, TransformerBlockConfig};
+use florin_nn::{Mask, NormOrder, RelativeBias2d, TransformerBlock, TransformerBlockConfig};
 use florin_train::Gradients;
 
 use crate::golden_fixture::{Comparison, Fixture};
@@ -41,14 +41,8 @@ fn golden_block_output_bias_loss_and_gradients() {
 
 fn new(fixture: &Fixture, device: &Device) -> BiasedBlock {
     let heads = fixture.config("heads");
-    let block = TransformerBlockConfig {
-        dim: fixture.config("dim"),
-        heads,
-        hidden: fixture.config("hidden"),
-        activation: Activation::Gelu,
-        epsilon: 1e-5,
-        order: NormOrder::Pre,
-    };
+    let (dim, hidden) = (fixture.config("dim"), fixture.config("hidden"));
+    let block = TransformerBlockConfig::new(dim, heads, hidden, 1e-5, NormOrder::Pre);
     BiasedBlock {
         relative_bias: RelativeBias2d::new(fixture.config("buckets"), heads, device),
         block: block.init(device),

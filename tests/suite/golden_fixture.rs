@@ -70,6 +70,33 @@ impl Fixture {
         Tensor::from_data(TensorData::new(values, shape), device)
     }
 
+    /// The names of all inputs.
+    pub(crate) fn input_names(&self) -> Vec<String> {
+        let names = self
+            .tensors()
+            .names()
+            .into_iter()
+            .filter_map(|name| name.strip_prefix("input."))
+            .map(str::to_owned)
+            .collect();
+        names
+    }
+
+    /// Whether an input holds whole numbers.
+    pub(crate) fn is_whole(&self, name: &str) -> bool {
+        self.tensors().tensor(&format!("input.{name}")).is_ok_and(|view| view.dtype() == Dtype::I64)
+    }
+
+    /// The names of everything expected that begins so, without that beginning.
+    pub(crate) fn expected_names(&self, prefix: &str) -> Vec<String> {
+        let prefix = format!("expected.{prefix}");
+        let file = self.tensors();
+        let names = file.names().into_iter().filter_map(|name| name.strip_prefix(&prefix));
+        // Sums and norms of large tensors belong to these.
+        let whole = names.filter(|name| !name.ends_with(".sum") && !name.ends_with(".norm"));
+        whole.map(str::to_owned).collect()
+    }
+
     /// Whether the case has that input.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.tensors().tensor(&format!("input.{name}")).is_ok()

@@ -17,6 +17,13 @@ pub(crate) fn values(name: &str, count: usize) -> Vec<f32> {
     if name.ends_with("norm.weight") { noise.map(|value| 1.0 + value).collect() } else { noise.collect() }
 }
 
+/// The tensor of that name in a checkpoint, whoever named it: a vector of weights scales a norm, and a variance is above zero.
+pub(crate) fn stored(name: &str, shape: &[usize]) -> Vec<f32> {
+    let noise = uniform(name, shape.iter().product()).map(|value| value * AMPLITUDE);
+    let is_scale = shape.len() == 1 && name.ends_with("weight");
+    if is_scale || name.ends_with("running_var") { noise.map(|value| 1.0 + value).collect() } else { noise.collect() }
+}
+
 /// Numbers in [-1, 1) with 24 random bits, exact in f32.
 pub(crate) fn uniform(name: &str, count: usize) -> impl Iterator<Item = f32> {
     let seed = fnv1a(name);

@@ -22,6 +22,7 @@ mod golden_fusion_vectors;
 mod golden_layout;
 mod golden_objectives;
 mod golden_span;
+mod golden_systems;
 mod golden_token_attention;
 mod golden_trace;
 mod golden_vit;

@@ -42,7 +42,7 @@ fn parity_of_the_text_encoder() {
         let [_, seq] = ids.dims();
         let mask = Mask::from_lengths(&fixture.config::<Vec<usize>>("lengths"), seq, device);
         let kept: Tensor<3> = mask.kept().unsqueeze_dim(2);
-        let tokens = encoder.forward(BertInput { ids, mask }).padded() * kept;
+        let tokens = encoder.forward(BertInput::new(ids, mask)).padded() * kept;
         let loss = (tokens.clone() * fixture.input::<3>("probe", device)).sum();
         let gradients = Gradients::of(&encoder, loss.clone().backward());
         vec![("tokens".into(), flat(tokens)), ("loss".into(), flat(loss)), ("gradients".into(), together(&gradients))]

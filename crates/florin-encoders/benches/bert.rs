@@ -17,6 +17,7 @@ fn minilm(criterion: &mut Criterion) {
         max_position_embeddings: 512,
         type_vocab_size: 2,
         layer_norm_eps: 1e-12,
+        hidden_act: "gelu".to_owned(),
     }
     .init(&device);
     let ids: Vec<i32> = (0..8 * 128).map(|place| 1_000 + place % 900).collect();
@@ -25,7 +26,7 @@ fn minilm(criterion: &mut Criterion) {
     group.sample_size(10);
     group.bench_function(BenchmarkId::new("minilm_8x128", &name), |bencher| {
         bencher.iter(|| {
-            let input = BertInput { ids: ids.clone(), mask: Mask::all_kept(8, 128, &device) };
+            let input = BertInput::new(ids.clone(), Mask::all_kept(8, 128, &device));
             let tokens = encoder.forward(input);
             device.sync().expect("the device finishes");
             tokens

@@ -1,16 +1,16 @@
 //! The text encoder of the BERT family (BERT, MiniLM).
 //!
 //! Paper: Devlin et al. 2018, <https://arxiv.org/abs/1810.04805>
-//! Difference: no dropout inside, and no pooler; fields carry the names of Hugging Face's `config.json`.
+//! Difference: no dropout inside, and no pooler, which `florin-models` puts on top; fields carry the names of Hugging Face's
+//! `config.json`.
 
 use burn::prelude::*;
 use florin_nn::{
-    Activation, Embedding, Encoded, Encoder, LayerNorm, Mask, Modality, NormOrder, Tokens, TransformerBlock,
-    TransformerBlockConfig,
+    Embedding, Encoded, Encoder, LayerNorm, Mask, Modality, NormOrder, Tokens, TransformerBlock, TransformerBlockConfig,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{ConfigError, check_heads, check_size};
+use crate::{ConfigError, activation, check_heads, check_size};
 
 /// Sizes of the encoder, in the names of Hugging Face's `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,13 @@ pub struct BertConfig {
     /// Epsilon of the norms; BERT's is 1e-12.
     #[serde(default = "default_epsilon")]
     pub layer_norm_eps: f64,
+    /// Activation inside the perceptrons, in [`activation`]'s names.
+    #[serde(default = "default_activation")]
+    pub hidden_act: String,
+}
+
+fn default_activation() -> String {
+    "gelu".to_owned()
 }
 
 fn default_type_vocab_size() -> usize {
@@ -50,6 +57,17 @@ pub struct BertInput {
     pub ids: Tensor<2, Int>,
     /// Which pieces are real.
     pub mask: Mask,
+    /// The segment of each piece, `[batch, seq]`; the first everywhere unless given.
+    pub token_types: Option<Tensor<2, Int>>,
+    /// The position of each piece, `[batch, seq]`; counted from the start of the row unless given.
+    pub positions: Option<Tensor<2, Int>>,
+}
+
+impl BertInput {
+    /// Pieces of one segment, counted from the start of the row.
+    pub fn new(ids: Tensor<2, Int>, mask: Mask) -> Self {
+        Self { ids, mask, token_types: None, positions: None }
+    }
 }
 
 /// The encoder.
@@ -77,20 +95,21 @@ impl BertConfig {
         check_size("bert", "intermediate_size", self.intermediate_size, 1, 131_072)?;
         check_size("bert", "max_position_embeddings", self.max_position_embeddings, 1, 1_000_000)?;
         check_size("bert", "type_vocab_size", self.type_vocab_size, 1, 1_000)?;
+        activation("bert", &self.hidden_act)?;
         check_heads("bert", self.num_attention_heads, self.hidden_size)
     }
 
     /// New weights.
+    ///
+    /// # Panics
+    ///
+    /// If [`validate`](Self::validate) refuses; configurations that a user writes are validated before.
     pub fn init(&self, device: &Device) -> BertEncoder {
         let dim = self.hidden_size;
-        let block = TransformerBlockConfig {
-            dim,
-            heads: self.num_attention_heads,
-            hidden: self.intermediate_size,
-            activation: Activation::Gelu,
-            epsilon: self.layer_norm_eps,
-            order: NormOrder::Post,
-        };
+        let (heads, hidden, epsilon) = (self.num_attention_heads, self.intermediate_size, self.layer_norm_eps);
+        let activation = activation("bert", &self.hidden_act).unwrap_or_else(|error| panic!("{error}"));
+        let usual = TransformerBlockConfig::new(dim, heads, hidden, epsilon, NormOrder::Post);
+        let block = TransformerBlockConfig { activation, ..usual };
         BertEncoder {
             word_embeddings: Embedding::new(self.vocab_size, dim, device),
             position_embeddings: Embedding::new(self.max_position_embeddings, dim, device),
@@ -115,7 +134,7 @@ impl BertEncoder {
     /// If the sequence is longer than the position table.
     pub fn hidden_states(&self, input: &BertInput) -> Vec<Tensor<3>> {
         let hidden = input.mask.for_attention();
-        let mut states = vec![self.embed(input.ids.clone())];
+        let mut states = vec![self.embed(input)];
         for layer in &self.layers {
             let next = layer.forward(states[states.len() - 1].clone(), hidden.clone(), None);
             states.push(next);
@@ -129,20 +148,26 @@ impl BertEncoder {
     /// - output tokens: `[batch, seq, dim]`
     pub fn forward(&self, input: BertInput) -> Tokens {
         let hidden = input.mask.for_attention();
-        let mut x = self.embed(input.ids);
+        let mut x = self.embed(&input);
         for layer in &self.layers {
             x = layer.forward(x, hidden.clone(), None);
         }
         Tokens::new(x, input.mask)
     }
 
-    fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        let [_, seq] = ids.dims();
-        let [positions, _] = self.position_embeddings.weight.val().dims();
-        assert!(seq <= positions, "a sequence of {seq} word pieces is longer than the {positions} positions");
-        let position = self.position_embeddings.weight.val().narrow(0, 0, seq).unsqueeze_dim::<3>(0);
-        let kind = self.token_type_embeddings.weight.val().narrow(0, 0, 1).unsqueeze_dim::<3>(0);
-        self.embedding_norm.forward(self.word_embeddings.forward(ids) + (position + kind))
+    fn embed(&self, input: &BertInput) -> Tensor<3> {
+        let [_, seq] = input.ids.dims();
+        let [places, _] = self.position_embeddings.weight.val().dims();
+        assert!(seq <= places, "a sequence of {seq} word pieces is longer than the {places} positions");
+        let position = match &input.positions {
+            Some(positions) => self.position_embeddings.forward(positions.clone()),
+            None => self.position_embeddings.weight.val().narrow(0, 0, seq).unsqueeze_dim(0),
+        };
+        let kind = match &input.token_types {
+            Some(types) => self.token_type_embeddings.forward(types.clone()),
+            None => self.token_type_embeddings.weight.val().narrow(0, 0, 1).unsqueeze_dim(0),
+        };
+        self.embedding_norm.forward(self.word_embeddings.forward(input.ids.clone()) + (position + kind))
     }
 }
 
@@ -177,6 +202,7 @@ mod tests {
             max_position_embeddings: 12,
             type_vocab_size: 2,
             layer_norm_eps: 1e-12,
+            hidden_act: "gelu".to_owned(),
         }
     }
 
@@ -185,12 +211,12 @@ mod tests {
         let device = florin_backend::device("cpu").expect("the cpu device is always there");
         florin_backend::seed(&device, 7);
         let encoder = small().init(&device);
-        let alone = encoder
-            .forward(BertInput { ids: Tensor::from_ints([[3, 9, 4]], &device), mask: Mask::all_kept(1, 3, &device) });
-        let padded = encoder.forward(BertInput {
-            ids: Tensor::from_ints([[3, 9, 4, 0, 0], [5, 6, 7, 8, 9]], &device),
-            mask: Mask::from_lengths(&[3, 5], 5, &device),
-        });
+        let alone =
+            encoder.forward(BertInput::new(Tensor::from_ints([[3, 9, 4]], &device), Mask::all_kept(1, 3, &device)));
+        let padded = encoder.forward(BertInput::new(
+            Tensor::from_ints([[3, 9, 4, 0, 0], [5, 6, 7, 8, 9]], &device),
+            Mask::from_lengths(&[3, 5], 5, &device),
+        ));
         let difference = (alone.padded() - padded.padded().slice([0..1, 0..3])).abs().max().into_scalar::<f32>();
         assert!(difference < 1e-5, "a padded row differs from the same row alone by {difference}");
     }
@@ -220,11 +246,11 @@ mod tests {
         let device = florin_backend::device("cpu").expect("the cpu device is always there");
         florin_backend::seed(&device, 8);
         let encoder = small().init(&device);
-        let input = BertInput { ids: Tensor::from_ints([[3, 9, 4, 1]], &device), mask: Mask::all_kept(1, 4, &device) };
+        let input = BertInput::new(Tensor::from_ints([[3, 9, 4, 1]], &device), Mask::all_kept(1, 4, &device));
         let values = |tensor: Tensor<3>| tensor.into_data().try_to_vec::<f32>().expect("f32");
         let states: Vec<Vec<f32>> = encoder.hidden_states(&input).into_iter().map(values).collect();
         assert_eq!(states.len(), 3);
-        assert_eq!(states[0], values(encoder.embed(input.ids.clone())));
+        assert_eq!(states[0], values(encoder.embed(&input)));
         assert_eq!(states[2], values(encoder.forward(input).padded()));
         assert_ne!(states[1], states[2]);
     }
@@ -239,7 +265,8 @@ mod tests {
         // A position's vector points along the dimension of its number.
         encoder.position_embeddings.weight =
             burn::module::Param::from_tensor(Tensor::eye(16, &device).narrow(0, 0, 12));
-        let places = encoder.embed(Tensor::from_ints([[1, 1, 1]], &device)).argmax(2);
+        let input = BertInput::new(Tensor::from_ints([[1, 1, 1]], &device), Mask::all_kept(1, 3, &device));
+        let places = encoder.embed(&input).argmax(2);
         assert_eq!(places.into_data().convert::<i64>().try_to_vec::<i64>().expect("places"), [0, 1, 2]);
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! One file an architecture. Files, checkpoint names and presets belong to `florin-models`; nothing here mixes modalities.
 
+mod activation;
 mod bert;
 mod layout;
 mod vit;
 
+pub use activation::activation;
 pub use bert::{BertConfig, BertEncoder, BertInput};
 pub use layout::{LayoutConfig, LayoutEncoder, LayoutInput};
 pub use vit::{VitConfig, VitEncoder, VitInput, patches};
@@ -23,6 +25,14 @@ pub enum ConfigError {
         heads: usize,
         /// Width asked for.
         dim: usize,
+    },
+    /// An activation that no model of ours has.
+    #[error("{encoder}: no activation is called `{found}`")]
+    Activation {
+        /// Which encoder.
+        encoder: &'static str,
+        /// What was asked for.
+        found: String,
     },
     /// A size is zero or beyond what can be meant.
     #[error("{encoder}: {name} must lie between {least} and {most}, found {found}")]

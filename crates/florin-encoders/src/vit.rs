@@ -6,8 +6,8 @@
 use burn::module::Param;
 use burn::prelude::*;
 use florin_nn::{
-    Activation, Encoded, Encoder, LayerNorm, Linear, Mask, Modality, NormOrder, Tokens, TransformerBlock,
-    TransformerBlockConfig, normal,
+    Encoded, Encoder, LayerNorm, Linear, Mask, Modality, NormOrder, Tokens, TransformerBlock, TransformerBlockConfig,
+    normal,
 };
 use serde::{Deserialize, Serialize};
 
@@ -84,14 +84,7 @@ impl VitConfig {
 
     /// New weights.
     pub fn init(&self, device: &Device) -> VitEncoder {
-        let block = TransformerBlockConfig {
-            dim: self.dim,
-            heads: self.heads,
-            hidden: self.hidden,
-            activation: Activation::Gelu,
-            epsilon: self.epsilon,
-            order: NormOrder::Pre,
-        };
+        let block = TransformerBlockConfig::new(self.dim, self.heads, self.hidden, self.epsilon, NormOrder::Pre);
         let tokens = self.patches() + usize::from(self.class_token);
         VitEncoder {
             patch_embedding: Linear::new(self.channels * self.patch * self.patch, self.dim, device),

@@ -78,6 +78,7 @@ fn config() -> DocumentConfig {
         max_position_embeddings: 512,
         type_vocab_size: 2,
         layer_norm_eps: 1e-12,
+        hidden_act: "gelu".to_owned(),
     };
     let fields = ["company", "date", "address", "total"].map(str::to_owned).to_vec();
     let mut config = DocumentConfig::new(fields, text);

@@ -22,7 +22,8 @@ pub(crate) fn hidden_width(dim: usize) -> usize {
 /// A block of self-attention.
 pub(crate) fn self_block(dim: usize, heads: usize, activation: Activation, device: &Device) -> TransformerBlock {
     let (hidden, order) = (hidden_width(dim), NormOrder::Pre);
-    TransformerBlockConfig { dim, heads, hidden, activation, epsilon: EPSILON, order }.init(device)
+    TransformerBlockConfig { activation, ..TransformerBlockConfig::new(dim, heads, hidden, EPSILON, order) }
+        .init(device)
 }
 
 /// Attention from one sequence to another and a perceptron, each with a residual and a norm before it.

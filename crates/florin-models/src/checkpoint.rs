@@ -1,7 +1,7 @@
-//! Weights in and out of safetensors files.
+//! A module's parameters in and out of files.
 //!
-//! A model directory is untrusted input: the header is checked by `safetensors`, every shape against the model before a
-//! tensor is made, and a tensor that is missing or unknown is an error, never a silent default.
+//! A model directory is untrusted input: every shape is compared with the model before a tensor is made, and a tensor that is
+//! missing or unknown is an error, never a silent default. All of them are listed at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,45 +9,36 @@ use std::path::Path;
 use burn::module::Module;
 use florin_data::files::write_atomically;
 use florin_nn::parameters::{StoredTensor, assign, collect};
-use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use crate::ModelError;
-
-/// What a file calls a model's parameters, and which of its tensors are of no use to the model.
-pub struct Names<'a> {
-    /// The file's name of a module's parameter.
-    pub in_file: &'a dyn Fn(&str) -> String,
-    /// Tensors of the file that the model does without, such as the pooler of an encoder that has none.
-    pub ignored: &'a dyn Fn(&str) -> bool,
-}
-
-impl Names<'_> {
-    /// The module's own names, all of them needed and none ignored.
-    pub const OWN: Names<'static> = Names { in_file: &|name| name.to_owned(), ignored: &|_| false };
-}
+use crate::mismatch::Mismatch;
+use crate::names::{Located, Names, Part};
+use crate::weights::Weights;
 
 /// Reads every parameter of a module from a file.
-pub fn load<M: Module>(module: M, path: &Path, names: &Names<'_>) -> Result<M, ModelError> {
-    load_bytes(module, &read(path)?, path, names)
+pub fn load<M: Module>(module: M, path: &Path, names: &Names) -> Result<M, ModelError> {
+    fill(module, &Weights::open_file(path)?, names)
 }
 
-/// Reads every parameter of a module from the bytes of a file; `path` is for messages.
-pub fn load_bytes<M: Module>(module: M, bytes: &[u8], path: &Path, names: &Names<'_>) -> Result<M, ModelError> {
-    let file = parse(bytes, path)?;
-    let mut unused: BTreeSet<String> =
-        file.names().into_iter().filter(|name| !(names.ignored)(name)).map(str::to_owned).collect();
-    let mut missing = Vec::new();
+/// Reads every parameter of a module.
+pub fn fill<M: Module>(module: M, weights: &Weights, names: &Names) -> Result<M, ModelError> {
+    let mut unused: BTreeSet<&str> = weights.names().filter(|name| !names.ignores(name)).collect();
+    let mut mismatch = Mismatch::default();
     let mut error = None;
     let module = assign(module, &mut |own, expected| {
-        let name = (names.in_file)(own);
-        let Ok(view) = file.tensor(&name) else {
-            missing.push(name);
+        let Located { name, part } = names.locate(own);
+        let Some(found) = weights.shape(&name) else {
+            mismatch.missing.insert(name);
             return None;
         };
-        unused.remove(&name);
-        match values_of_shape(&view, &name, expected, path) {
-            Ok(values) => Some(values),
+        unused.remove(name.as_str());
+        if !fits(found, expected, part) {
+            mismatch.shapes.push((name, found.to_vec(), whole_shape(expected, part)));
+            return None;
+        }
+        match weights.values(&name) {
+            Ok(values) => Some(taken(values, expected, part)),
             Err(found) => {
                 error.get_or_insert(found);
                 None
@@ -57,19 +48,37 @@ pub fn load_bytes<M: Module>(module: M, bytes: &[u8], path: &Path, names: &Names
     if let Some(error) = error {
         return Err(error);
     }
-    if let Some(first) = missing.first() {
-        return Err(ModelError::Missing { path: path.into(), count: missing.len(), first: first.clone() });
-    }
-    if let Some(first) = unused.first() {
-        return Err(ModelError::Unknown { path: path.into(), count: unused.len(), first: first.clone() });
-    }
-    Ok(module)
+    mismatch.unknown = unused.into_iter().map(str::to_owned).collect();
+    if mismatch.is_empty() { Ok(module) } else { Err(ModelError::Mismatch { path: weights.path().into(), mismatch }) }
 }
 
 /// Writes every parameter of a module; an earlier file stays whole until the new one is.
-pub fn save<M: Module>(module: &M, path: &Path, in_file: &dyn Fn(&str) -> String) -> Result<(), ModelError> {
-    let tensors = collect(module).into_iter().map(|(name, tensor)| (in_file(&name), tensor)).collect();
-    save_tensors(&tensors, path)
+pub fn save<M: Module>(module: &M, path: &Path, names: &Names) -> Result<(), ModelError> {
+    save_tensors(&in_file(collect(module), names), path)
+}
+
+/// Parameters, or their gradients, as a file has them: renamed, turned round, and parts put together.
+pub fn in_file(own: BTreeMap<String, StoredTensor>, names: &Names) -> BTreeMap<String, StoredTensor> {
+    let mut parts: BTreeMap<String, Vec<(usize, StoredTensor)>> = BTreeMap::new();
+    for (name, tensor) in own {
+        let Located { name, part } = names.locate(&name);
+        let (place, tensor) = match part {
+            Part::Whole => (0, tensor),
+            Part::Rows { index, .. } => (index, tensor),
+            Part::Transposed => (0, transposed(&tensor)),
+        };
+        parts.entry(name).or_default().push((place, tensor));
+    }
+    let joined = parts.into_iter().map(|(name, mut parts)| {
+        parts.sort_by_key(|(place, _)| *place);
+        let mut shape = parts[0].1.shape.clone();
+        if parts.len() > 1 {
+            shape[0] = parts.iter().map(|(_, part)| part.shape[0]).sum();
+        }
+        let values = parts.into_iter().flat_map(|(_, part)| part.values).collect();
+        (name, StoredTensor { shape, values })
+    });
+    joined.collect()
 }
 
 /// Writes named tensors; an earlier file stays whole until the new one is.
@@ -82,80 +91,124 @@ pub fn save_tensors(tensors: &BTreeMap<String, StoredTensor>, path: &Path) -> Re
     for ((name, tensor), data) in tensors.iter().zip(&bytes) {
         views.push((name.as_str(), TensorView::new(Dtype::F32, tensor.shape.clone(), data).map_err(damaged)?));
     }
-    let file = serialize(views, None).map_err(damaged)?;
+    // transformers opens no file without it.
+    let header = Some([("format".to_owned(), "pt".to_owned())].into());
+    let file = serialize(views, header).map_err(damaged)?;
     write_atomically(path, |writer| std::io::Write::write_all(writer, &file))?;
     Ok(())
 }
 
 /// Reads all tensors of a file as f32.
 pub fn load_tensors(path: &Path) -> Result<BTreeMap<String, StoredTensor>, ModelError> {
-    let bytes = read(path)?;
-    let file = parse(&bytes, path)?;
-    let mut all = BTreeMap::new();
-    for (name, view) in file.tensors() {
-        let shape = view.shape().to_vec();
-        let values = values_of_shape(&view, &name, &shape, path)?;
-        all.insert(name, StoredTensor { shape, values });
+    let weights = Weights::open_file(path)?;
+    let stored = |name: &str| {
+        let shape = weights.shape(name).unwrap_or_default().to_vec();
+        Ok((name.to_owned(), StoredTensor { shape, values: weights.values(name)? }))
+    };
+    weights.names().map(stored).collect()
+}
+
+/// The shape that a file's tensor must have for a parameter.
+fn whole_shape(expected: &[usize], part: Part) -> Vec<usize> {
+    let mut shape = expected.to_vec();
+    match part {
+        Part::Whole => {}
+        Part::Rows { of, .. } => shape[0] *= of,
+        Part::Transposed => shape.reverse(),
     }
-    Ok(all)
+    shape
 }
 
-/// A plain read, not a memory map: a file that changes underneath must not be undefined behaviour.
-fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
-    std::fs::read(path).map_err(|source| ModelError::File { path: path.into(), source })
+fn fits(found: &[usize], expected: &[usize], part: Part) -> bool {
+    // A strided convolution over whole patches is stored with one dimension for each of theirs and used as a matrix.
+    let is_convolution = matches!((found, expected, part), ([out, rest @ ..], [rows, columns], Part::Whole)
+        if rest.len() >= 2 && out == rows && rest.iter().product::<usize>() == *columns);
+    // A single number, such as a logit scale, is stored without a dimension.
+    let is_number = found.is_empty() && expected == [1];
+    is_convolution || is_number || found == whole_shape(expected, part)
 }
 
-fn parse<'a>(bytes: &'a [u8], path: &Path) -> Result<SafeTensors<'a>, ModelError> {
-    SafeTensors::deserialize(bytes)
-        .map_err(|error| ModelError::Damaged { path: path.into(), reason: error.to_string() })
-}
-
-fn values_of_shape(view: &TensorView<'_>, name: &str, expected: &[usize], path: &Path) -> Result<Vec<f32>, ModelError> {
-    let found = view.shape();
-    // A strided convolution over whole patches is stored with four dimensions and used as a matrix.
-    let is_convolution = matches!((found, expected), ([out, rest @ ..], [rows, columns])
-        if rest.len() == 3 && out == rows && rest.iter().product::<usize>() == *columns);
-    if found != expected && !is_convolution {
-        let (found, expected) = (found.to_vec(), expected.to_vec());
-        return Err(ModelError::Shape { path: path.into(), name: name.to_owned(), found, expected });
-    }
-    let data = view.data();
-    match view.dtype() {
-        Dtype::F32 => Ok(data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
-        Dtype::BF16 => Ok(data.as_chunks::<2>().0.iter().map(|b| brain(u16::from_le_bytes(*b))).collect()),
-        Dtype::F16 => Ok(data.as_chunks::<2>().0.iter().map(|b| half(u16::from_le_bytes(*b))).collect()),
-        other => Err(ModelError::Format { path: path.into(), name: name.to_owned(), found: format!("{other:?}") }),
+/// The part of a tensor's values that is a parameter of this shape.
+fn taken(mut values: Vec<f32>, expected: &[usize], part: Part) -> Vec<f32> {
+    match part {
+        Part::Whole => values,
+        Part::Rows { index, .. } => {
+            let size = expected.iter().product::<usize>();
+            values.drain(index * size..(index + 1) * size).collect()
+        }
+        Part::Transposed => transposed(&StoredTensor { shape: whole_shape(expected, part), values }).values,
     }
 }
 
-/// bfloat16 to single precision.
-fn brain(bits: u16) -> f32 {
-    f32::from_bits(u32::from(bits) << 16)
-}
-
-/// IEEE half precision to single.
-fn half(bits: u16) -> f32 {
-    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f32::from(bits & 0x3ff));
-    match exponent {
-        0 => sign * fraction * 2f32.powi(-24),
-        31 if fraction == 0.0 => sign * f32::INFINITY,
-        31 => f32::NAN,
-        _ => sign * (1.0 + fraction / 1024.0) * 2f32.powi(exponent - 15),
-    }
+fn transposed(tensor: &StoredTensor) -> StoredTensor {
+    let [rows, columns] = tensor.shape[..] else { return tensor.clone() };
+    let values = (0..columns).flat_map(|column| (0..rows).map(move |row| tensor.values[row * columns + column]));
+    StoredTensor { shape: vec![columns, rows], values: values.collect() }
 }
 
 #[cfg(test)]
 mod tests {
+    use burn::prelude::*;
+    use florin_nn::Linear;
+
     use super::*;
+    use crate::names::rule;
+
+    #[derive(Module, Debug)]
+    struct Three {
+        query: Linear,
+        key: Linear,
+        value: Linear,
+        projection: Linear,
+    }
+
+    fn three(device: &Device) -> Three {
+        let linear = || Linear::new(2, 3, device);
+        Three { query: linear(), key: linear(), value: linear(), projection: Linear::without_bias(3, 2, device) }
+    }
+
+    fn names() -> Names {
+        Names::new([
+            rule("query", "qkv").rows(0, 3),
+            rule("key", "qkv").rows(1, 3),
+            rule("value", "qkv").rows(2, 3),
+            rule("projection.weight", "projection").transposed(),
+        ])
+    }
 
     #[test]
-    fn half_precision_is_read_exactly() {
-        assert_eq!(half(0x3c00), 1.0);
-        assert_eq!(half(0xc000), -2.0);
-        assert_eq!(half(0x0001), 2f32.powi(-24));
-        assert_eq!(half(0x7bff), 65504.0);
-        assert!(half(0x7e00).is_nan() && half(0xfc00) == f32::NEG_INFINITY);
-        assert_eq!(brain(0x3f80), 1.0);
+    fn fused_and_turned_weights_come_back_as_they_were_written() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let module = three(&device);
+        save(&module, &path, &names()).unwrap();
+        let stored = load_tensors(&path).unwrap();
+        assert_eq!(stored.keys().collect::<Vec<_>>(), ["projection", "qkv.bias", "qkv.weight"]);
+        assert_eq!(stored["qkv.weight"].shape, [9, 2]);
+        assert_eq!(stored["projection"].shape, [3, 2], "the parameter is stored [2, 3] otherwise");
+        assert_eq!(stored["qkv.weight"].values[6..12], collect(&module)["key.weight"].values);
+        let read = load(three(&device), &path, &names()).unwrap();
+        assert_eq!(collect(&read), collect(&module));
+    }
+
+    #[test]
+    fn everything_that_does_not_fit_is_told_at_once_with_the_nearest_name() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let mut stored = in_file(collect(&three(&device)), &names());
+        let bias = stored.remove("qkv.bias").unwrap();
+        stored.insert("qvk.bias".to_owned(), bias);
+        stored.get_mut("projection").unwrap().shape = vec![6, 1];
+        save_tensors(&stored, &path).unwrap();
+        let error = load(three(&device), &path, &names()).unwrap_err().to_string();
+        for part in [
+            "missing: qkv.bias (the file has qvk.bias)",
+            "unknown: qvk.bias",
+            "projection: found [6, 1], expected [3, 2]",
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
     }
 }

@@ -1,12 +1,26 @@
 //! Composed systems, presets and checkpoints.
 //!
 //! Architectures of one modality live in `florin-encoders`; here they become systems that open from a folder in the Hugging
-//! Face layout (`config.json`, `model.safetensors`, tokenizer) and are written back to one.
+//! Face layout (`config.json`, `model.safetensors`, tokenizer) and are written back to one. One file a system: [`open`] finds the
+//! one that a folder holds, and [`System`] calls it with named tensors as transformers would.
+
+pub mod system;
 
 pub mod bert;
-pub mod checkpoint;
 pub mod document;
+
+pub mod checkpoint;
 pub mod hub;
+pub mod names;
+pub mod weights;
+
+mod loss;
+mod mismatch;
+mod named_tensors;
+
+pub use mismatch::Mismatch;
+pub use named_tensors::{Input, Inputs, Numbers, Output, Outputs};
+pub use system::{System, Wanted, open};
 
 use std::path::PathBuf;
 
@@ -38,45 +52,33 @@ pub enum ModelError {
         /// Why.
         reason: String,
     },
-    /// Tensors that the model needs are not in the file.
-    #[error("{path}: {count} tensors of the model are missing, the first is {first}")]
-    Missing {
+    /// The tensors of a file are not those of the model.
+    #[error("{path}: {mismatch}")]
+    Mismatch {
         /// Which file.
         path: PathBuf,
-        /// How many are missing.
-        count: usize,
-        /// The first of them.
-        first: String,
+        /// Everything that does not fit.
+        mismatch: Mismatch,
     },
-    /// The file holds tensors that the model does not know.
-    #[error("{path}: {count} tensors are unknown to the model, the first is {first}")]
-    Unknown {
-        /// Which file.
-        path: PathBuf,
-        /// How many are unknown.
-        count: usize,
-        /// The first of them.
-        first: String,
-    },
-    /// A tensor has another shape than the model's.
-    #[error("{path}: tensor {name} has shape {found:?}, the model expects {expected:?}")]
-    Shape {
-        /// Which file.
-        path: PathBuf,
-        /// Which tensor.
+    /// An input that a system cannot take.
+    #[error("input {name}: expected {expected}, found {found}")]
+    Input {
+        /// Its name.
         name: String,
-        /// Shape in the file.
-        found: Vec<usize>,
-        /// Shape in the model.
-        expected: Vec<usize>,
+        /// What would be taken.
+        expected: String,
+        /// What was given.
+        found: String,
     },
     /// A tensor has a number format that is not read.
-    #[error("{path}: tensor {name} holds {found}, expected F32, F16 or BF16")]
+    #[error("{path}: tensor {name} holds {found}, expected {expected}")]
     Format {
         /// Which file.
         path: PathBuf,
         /// Which tensor.
         name: String,
+        /// Formats that are read.
+        expected: &'static str,
         /// Format in the file.
         found: String,
     },

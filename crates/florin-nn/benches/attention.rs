@@ -6,7 +6,7 @@ mod frame;
 use burn::prelude::*;
 use criterion::{Criterion, criterion_group, criterion_main};
 use florin_nn::{
-    Activation, AttentionConfig, BottleneckLayerConfig, CoAttentionBlockConfig, Conditions, CrossModalBlockConfig,
+    AttentionConfig, BottleneckLayerConfig, CoAttentionBlockConfig, Conditions, CrossModalBlockConfig,
     DynamicAttentionConfig, HierarchicalAttentionConfig, Mask, NormOrder, Pairing, PerceiverResamplerConfig,
     RelativeBiasConfig, Rotary, Sides, SlidingWindow, TransformerBlockConfig, Weighing, alibi_bias,
 };
@@ -68,9 +68,7 @@ fn attention(criterion: &mut Criterion) {
 /// Layers that read another modality, squeeze tokens through a few, or make many vectors one.
 fn blocks(cases: &mut Cases<'_>) {
     cases.block("transformer_block", |device| {
-        let (activation, order) = (Activation::Gelu, NormOrder::Pre);
-        let sizes =
-            TransformerBlockConfig { dim: DIM, heads: HEADS, hidden: 4 * DIM, activation, epsilon: 1e-5, order };
+        let sizes = TransformerBlockConfig::new(DIM, HEADS, 4 * DIM, 1e-5, NormOrder::Pre);
         let (block, x) = (sizes.init(device), tokens(device));
         move || block.forward(x.clone(), None, None)
     });

@@ -19,5 +19,10 @@ pub fn zeros<const D: usize>(shape: [usize; D], device: &Device) -> Param<Tensor
 
 /// All ones: the scale of a norm.
 pub fn ones<const D: usize>(shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
-    Param::from_tensor(Tensor::ones(shape, device))
+    constant(shape, 1.0, device)
+}
+
+/// The same number everywhere: a layer scale, a logit scale.
+pub fn constant<const D: usize>(shape: [usize; D], value: f64, device: &Device) -> Param<Tensor<D>> {
+    Param::from_tensor(Tensor::full(shape, value, device))
 }

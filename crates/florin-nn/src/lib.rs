@@ -19,7 +19,7 @@ mod tokens;
 mod transformer;
 
 pub use attention::{
-    Attention, AttentionCache, AttentionConfig, AttentionLevel, AttentionPooling, BottleneckLayer,
+    Attention, AttentionBiases, AttentionCache, AttentionConfig, AttentionLevel, AttentionPooling, BottleneckLayer,
     BottleneckLayerConfig, CoAttended, CoAttentionBlock, CoAttentionBlockConfig, CoAttentionStream, Conditions,
     CrossModalBlock, CrossModalBlockConfig, Decisions, DynamicAttention, DynamicAttentionConfig, HierarchicalAttention,
     HierarchicalAttentionConfig, Pairing, PerceiverLayer, PerceiverResampler, PerceiverResamplerConfig, Pooled,
@@ -29,7 +29,7 @@ pub use config_error::ConfigError;
 pub use embedding::Embedding;
 pub use florin_backend::Activation;
 pub use gru::Gru;
-pub use initialise::{normal, ones, zeros};
+pub use initialise::{constant, normal, ones, zeros};
 pub use linear::Linear;
 pub use mask::Mask;
 pub use mlp::Mlp;

@@ -20,6 +20,19 @@ impl Mask {
         Self { hidden: Tensor::from_data(data, device), lengths: lengths.to_vec() }
     }
 
+    /// Marks of any pattern, row by row, true where kept: padding may stand on either side.
+    ///
+    /// # Panics
+    ///
+    /// If there are not `batch · seq` marks.
+    pub fn from_kept(kept: &[bool], batch: usize, seq: usize, device: &Device) -> Self {
+        assert_eq!(kept.len(), batch * seq, "expected {batch} x {seq} marks");
+        let hidden: Vec<bool> = kept.iter().map(|kept| !kept).collect();
+        let count = |row: usize| kept[row * seq..(row + 1) * seq].iter().filter(|kept| **kept).count();
+        let lengths = (0..batch).map(count).collect();
+        Self { hidden: Tensor::from_data(TensorData::new(hidden, [batch, seq]), device), lengths }
+    }
+
     /// Nothing is hidden.
     pub fn all_kept(batch: usize, seq: usize, device: &Device) -> Self {
         Self::from_lengths(&vec![seq; batch], seq, device)
@@ -82,6 +95,9 @@ mod tests {
         let hidden = mask.hidden().into_data().try_to_vec::<bool>().expect("marks");
         assert_eq!(hidden, [false, true, true, false, false, false]);
         assert_eq!(mask.kept().into_data().try_to_vec::<f32>().expect("f32"), [1.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+        let same = Mask::from_kept(&[true, false, false, true, true, true], 2, 3, &device);
+        assert_eq!(same.hidden().into_data().try_to_vec::<bool>().expect("marks"), hidden);
+        assert_eq!(same.lengths(), [1, 3]);
         assert!(mask.for_attention().is_some() && Mask::all_kept(2, 3, &device).for_attention().is_none());
     }
 }

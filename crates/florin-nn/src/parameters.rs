@@ -44,6 +44,18 @@ impl Place {
         named.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".")
     }
 
+    /// What stands here as a file has it.
+    fn stored<const D: usize>(&self, tensor: Tensor<D>) -> StoredTensor {
+        let mut shape = tensor.dims().to_vec();
+        let data = tensor.into_data().convert_dtype(DType::F32);
+        let mut values = data.try_to_vec::<f32>().expect("the data was just converted to f32");
+        if self.is_transposed() {
+            values = transpose(&values, shape[0], shape[1]);
+            shape.reverse();
+        }
+        StoredTensor { shape, values }
+    }
+
     /// Whether the parameter stands here the other way round than in a file.
     fn is_transposed(&self) -> bool {
         self.containers.last().is_some_and(|container| container == "Struct:Linear")
@@ -57,6 +69,13 @@ pub type Source<'a> = &'a mut dyn FnMut(&str, &[usize]) -> Option<Vec<f32>>;
 /// Every parameter of a module by name.
 pub fn collect<M: Module>(module: &M) -> BTreeMap<String, StoredTensor> {
     let mut collector = Collector { place: Place::default(), tensors: BTreeMap::new() };
+    module.visit(&mut collector);
+    collector.tensors
+}
+
+/// The gradient of every parameter that has one, by name, in the file's orientation as the parameters are.
+pub fn collect_gradients<M: Module>(module: &M, graph: &burn::tensor::Gradients) -> BTreeMap<String, StoredTensor> {
+    let mut collector = GradientCollector { place: Place::default(), graph, tensors: BTreeMap::new() };
     module.visit(&mut collector);
     collector.tensors
 }
@@ -95,15 +114,32 @@ impl ModuleVisitor for Collector {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = param.val();
-        let mut shape = tensor.dims().to_vec();
-        let data = tensor.into_data().convert_dtype(DType::F32);
-        let mut values = data.try_to_vec::<f32>().expect("the data was just converted to f32");
-        if self.place.is_transposed() {
-            values = transpose(&values, shape[0], shape[1]);
-            shape.reverse();
+        self.tensors.insert(self.place.name(), self.place.stored(param.val()));
+    }
+}
+
+struct GradientCollector<'a> {
+    place: Place,
+    graph: &'a burn::tensor::Gradients,
+    tensors: BTreeMap<String, StoredTensor>,
+}
+
+impl ModuleVisitor for GradientCollector<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.place.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.place.leave();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !param.is_require_grad() {
+            return;
         }
-        self.tensors.insert(self.place.name(), StoredTensor { shape, values });
+        if let Some(gradient) = param.val().grad(self.graph) {
+            self.tensors.insert(self.place.name(), self.place.stored(gradient));
+        }
     }
 }
 

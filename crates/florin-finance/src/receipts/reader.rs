@@ -8,11 +8,12 @@ use florin_data::document::Document;
 use florin_data::labelled::{FieldSpec, LabelledDocument, load_pack};
 use florin_data::word_pieces::WordPieces;
 use florin_data::words::{Word, words};
-use florin_models::checkpoint::{self, Names};
+use florin_models::checkpoint;
 use florin_models::document::{
     DocumentBatch, DocumentConfig, DocumentFeatures, DocumentModel, FeatureExtractor, TextCache, TextContext,
     WordScores,
 };
+use florin_models::names::Names;
 use florin_nn::Modality;
 use image::GrayImage;
 use serde::{Deserialize, Serialize};
@@ -87,7 +88,7 @@ impl Reader {
             let reason = format!("its vocabulary has {found} entries, the model of config.json knows {most}");
             return Err(FinanceError::File { path: weights.join("tokenizer.json"), reason });
         }
-        let model = checkpoint::load(config.init(&device), &weights.join("model.safetensors"), &Names::OWN)?;
+        let model = checkpoint::load(config.init(&device), &weights.join("model.safetensors"), &Names::own())?;
         let extractor = FeatureExtractor::new(&config, pieces);
         Ok(Self { config, model: model.valid(), extractor, task, device })
     }

@@ -10,6 +10,7 @@ use florin_data::word_pieces::WordPieces;
 use florin_encoders::{BertConfig, VitConfig};
 use florin_losses::{SpanLoss, SpanScores};
 use florin_models::document::{DocumentBatch, DocumentConfig, DocumentModel, FeatureExtractor, TextCache, TextContext};
+use florin_models::names::Names;
 use florin_models::{bert, checkpoint, hub};
 use florin_nn::Modality;
 use florin_nn::parameters::freeze;
@@ -51,7 +52,7 @@ pub(crate) fn build(
         }
         Init::Pretrained(name) => {
             let folder = hub::folder_of(name)?;
-            let (text, encoder) = bert::open(&folder, device)?;
+            let (text, encoder) = bert::open_encoder(&folder, device)?;
             let path = folder.join("tokenizer.json");
             let tokenizer = std::fs::read(&path)
                 .map_err(|error| FinanceError::File { path: path.clone(), reason: error.to_string() })?;
@@ -99,6 +100,7 @@ fn small(fields: Vec<String>, vocabulary: usize) -> DocumentConfig {
         max_position_embeddings: 512,
         type_vocab_size: 1,
         layer_norm_eps: 1e-12,
+        hidden_act: "gelu".to_owned(),
     };
     let mut config = DocumentConfig::new(fields, text);
     config.dim = 128;
@@ -164,7 +166,7 @@ pub(crate) fn save(built: &Built, folder: &Path) -> Result<(), FinanceError> {
     };
     let config = serde_json::to_vec_pretty(&built.config)
         .map_err(|error| FinanceError::File { path: folder.join("config.json"), reason: error.to_string() })?;
-    checkpoint::save(&built.model, &folder.join("model.safetensors"), &|name| name.to_owned())?;
+    checkpoint::save(&built.model, &folder.join("model.safetensors"), &Names::own())?;
     write("tokenizer.json", &built.tokenizer)?;
     write("config.json", &config)?;
     Ok(())

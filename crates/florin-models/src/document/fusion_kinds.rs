@@ -25,6 +25,7 @@ fn config(kind: &str) -> DocumentConfig {
         max_position_embeddings: 32,
         type_vocab_size: 1,
         layer_norm_eps: 1e-12,
+        hidden_act: "gelu".to_owned(),
     };
     let mut config = DocumentConfig::new(vec!["date".into(), "total".into()], text);
     config.layout = Some(LayoutConfig { bins: 16, lines: 8, words: 8, print_features: PRINT_FEATURES, dim: 6 });

@@ -7,8 +7,7 @@ use florin_backend::product;
 use florin_encoders::{BertEncoder, BertInput, LayoutEncoder, LayoutInput, VitEncoder, VitInput};
 use florin_fusion::{AnyFusion, Stream, fuse_aligned};
 use florin_nn::{
-    Activation, LayerNorm, Linear, Modality, NormOrder, RelativeBias2d, Tokens, TransformerBlock,
-    TransformerBlockConfig, zeros,
+    LayerNorm, Linear, Modality, NormOrder, RelativeBias2d, Tokens, TransformerBlock, TransformerBlockConfig, zeros,
 };
 
 use super::{DocumentBatch, DocumentConfig, WordText};
@@ -77,14 +76,7 @@ impl DocumentConfig {
     /// If [`validate`](Self::validate) refuses the fusion.
     pub fn init(&self, device: &Device) -> DocumentModel {
         let fusion = self.fusion().unwrap_or_else(|error| panic!("{error}"));
-        let block = TransformerBlockConfig {
-            dim: self.dim,
-            heads: self.heads,
-            hidden: 4 * self.dim,
-            activation: Activation::Gelu,
-            epsilon: 1e-5,
-            order: NormOrder::Pre,
-        };
+        let block = TransformerBlockConfig::new(self.dim, self.heads, 4 * self.dim, 1e-5, NormOrder::Pre);
         DocumentModel {
             text: self.text.init(device),
             text_norm: LayerNorm::new(self.text_width(), 1e-5, device),
@@ -155,7 +147,7 @@ impl DocumentModel {
         let words = match &batch.text {
             WordText::Vectors(vectors) => vectors.clone(),
             WordText::Pieces { ids, mask, index, weight } => {
-                let states = self.text.hidden_states(&BertInput { ids: ids.clone(), mask: mask.clone() });
+                let states = self.text.hidden_states(&BertInput::new(ids.clone(), mask.clone()));
                 let chosen = self.text_states.iter().map(|state| states[*state].clone()).collect();
                 mean_of_pieces(Tensor::cat(chosen, 2), index.clone(), weight.clone())
             }

@@ -110,10 +110,8 @@ fn encode(
             *id = piece as i32;
         }
     }
-    let input = BertInput {
-        ids: Tensor::from_data(TensorData::new(ids, [lines.len(), seq]), device),
-        mask: Mask::from_lengths(&lengths, seq, device),
-    };
+    let ids = Tensor::from_data(TensorData::new(ids, [lines.len(), seq]), device);
+    let input = BertInput::new(ids, Mask::from_lengths(&lengths, seq, device));
     let states = encoder.hidden_states(&input);
     let chosen = config.text_states.iter().map(|state| states[*state].clone()).collect();
     let joined = Tensor::cat(chosen, 2);

@@ -7,7 +7,6 @@
 //! Difference: the mean is over the modalities that a row has; in a row that has none the bottlenecks stay as they were.
 
 use burn::prelude::*;
-use florin_backend::Activation;
 
 use crate::config_error::{ConfigError, none_is_zero};
 use crate::{AttentionConfig, Mask, NormOrder, TransformerBlock, TransformerBlockConfig};
@@ -46,14 +45,8 @@ impl BottleneckLayerConfig {
     /// If [`validate`](Self::validate) refuses.
     pub fn init(&self, device: &Device) -> BottleneckLayer {
         self.validate().unwrap_or_else(|error| panic!("{error}"));
-        let block = TransformerBlockConfig {
-            dim: self.dim,
-            heads: self.heads,
-            hidden: self.hidden,
-            activation: Activation::Gelu,
-            epsilon: 1e-6, // as in ViT, which MBT is made of
-            order: NormOrder::Pre,
-        };
+        let epsilon = 1e-6; // as in ViT, which MBT is made of
+        let block = TransformerBlockConfig::new(self.dim, self.heads, self.hidden, epsilon, NormOrder::Pre);
         BottleneckLayer { blocks: (0..self.modalities).map(|_| block.init(device)).collect() }
     }
 }

@@ -8,7 +8,6 @@
 //! Difference: three levels instead of two, transformer blocks (or none) where the paper has recurrent encoders.
 
 use burn::prelude::*;
-use florin_backend::Activation;
 
 use crate::attention::pooling::{AttentionPooling, without_hidden};
 use crate::config_error::{ConfigError, none_is_zero};
@@ -73,14 +72,7 @@ impl HierarchicalAttentionConfig {
 
     /// New weights of one level.
     pub fn level(&self, device: &Device) -> AttentionLevel {
-        let block = |heads| TransformerBlockConfig {
-            dim: self.dim,
-            heads,
-            hidden: 4 * self.dim,
-            activation: Activation::Gelu,
-            epsilon: 1e-5,
-            order: NormOrder::Pre,
-        };
+        let block = |heads| TransformerBlockConfig::new(self.dim, heads, 4 * self.dim, 1e-5, NormOrder::Pre);
         AttentionLevel {
             block: self.heads.map(|heads| block(heads).init(device)),
             pooling: AttentionPooling::new(self.dim, self.attention_dim, device),

@@ -32,7 +32,7 @@ pub use co_attention::{CoAttended, CoAttentionBlock, CoAttentionBlockConfig, CoA
 pub use cross_modal::{CrossModalBlock, CrossModalBlockConfig};
 pub use dynamic::{Decisions, DynamicAttention, DynamicAttentionConfig, Weighing};
 pub use hierarchical::{AttentionLevel, HierarchicalAttention, HierarchicalAttentionConfig, Pooled};
-pub use multi_head::{Attention, AttentionConfig, Conditions};
+pub use multi_head::{Attention, AttentionBiases, AttentionConfig, Conditions};
 pub use perceiver::{PerceiverLayer, PerceiverResampler, PerceiverResamplerConfig};
 pub use pooling::AttentionPooling;
 pub use relative::{RelativeBias, RelativeBiasConfig, Sides};

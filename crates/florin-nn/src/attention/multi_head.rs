@@ -30,8 +30,32 @@ pub struct AttentionConfig {
     pub key_heads: usize,
     /// Width of a head; `dim / heads` unless given.
     pub head_dim: Option<usize>,
-    /// Whether the four projections have biases.
-    pub biases: bool,
+    /// Which of the four projections have biases.
+    pub biases: AttentionBiases,
+}
+
+/// Which of attention's four projections have biases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttentionBiases {
+    /// The query's.
+    pub query: bool,
+    /// The key's. It shifts all scores of a query alike and so changes nothing: Whisper and BEiT leave it out.
+    pub key: bool,
+    /// The value's.
+    pub value: bool,
+    /// The output's.
+    pub output: bool,
+}
+
+impl AttentionBiases {
+    /// Every projection.
+    pub const ALL: Self = Self { query: true, key: true, value: true, output: true };
+    /// None.
+    pub const NONE: Self = Self { query: false, key: false, value: false, output: false };
+    /// Every one but the key's.
+    pub const ALL_BUT_KEY: Self = Self { key: false, ..Self::ALL };
+    /// The output's alone.
+    pub const OUTPUT: Self = Self { output: true, ..Self::NONE };
 }
 
 /// Multi-head attention.
@@ -67,7 +91,7 @@ pub struct Conditions {
 impl AttentionConfig {
     /// Attention of a sequence to itself, with a key head for every query head.
     pub fn new(dim: usize, heads: usize) -> Self {
-        Self { dim, context_dim: dim, heads, key_heads: heads, head_dim: None, biases: true }
+        Self { dim, context_dim: dim, heads, key_heads: heads, head_dim: None, biases: AttentionBiases::ALL }
     }
 
     /// Attention to a sequence of another width.
@@ -88,9 +112,9 @@ impl AttentionConfig {
         self
     }
 
-    /// Projections without biases.
-    pub fn without_biases(mut self) -> Self {
-        self.biases = false;
+    /// Biases in these projections alone.
+    pub fn with_biases(mut self, biases: AttentionBiases) -> Self {
+        self.biases = biases;
         self
     }
 
@@ -116,15 +140,15 @@ impl AttentionConfig {
     pub fn init(&self, device: &Device) -> Attention {
         self.validate().unwrap_or_else(|error| panic!("{error}"));
         let head_dim = self.head_dim.unwrap_or(self.dim / self.heads);
-        let linear = |input, output| match self.biases {
+        let linear = |input, output, bias| match bias {
             true => Linear::new(input, output, device),
             false => Linear::without_bias(input, output, device),
         };
         Attention {
-            query: linear(self.dim, self.heads * head_dim),
-            key: linear(self.context_dim, self.key_heads * head_dim),
-            value: linear(self.context_dim, self.key_heads * head_dim),
-            output: linear(self.heads * head_dim, self.dim),
+            query: linear(self.dim, self.heads * head_dim, self.biases.query),
+            key: linear(self.context_dim, self.key_heads * head_dim, self.biases.key),
+            value: linear(self.context_dim, self.key_heads * head_dim, self.biases.value),
+            output: linear(self.heads * head_dim, self.dim, self.biases.output),
             heads: self.heads,
             key_heads: self.key_heads,
         }

@@ -14,7 +14,7 @@ use burn::module::Param;
 use burn::prelude::*;
 use florin_backend::Activation;
 
-use crate::attention::multi_head::{Attention, AttentionConfig};
+use crate::attention::multi_head::{Attention, AttentionBiases, AttentionConfig};
 use crate::config_error::{ConfigError, none_is_zero};
 use crate::initialise::normal;
 use crate::{LayerNorm, Linear, Mask, Mlp};
@@ -112,7 +112,8 @@ impl PerceiverResamplerConfig {
 
     fn layer(&self, activation: Activation, device: &Device) -> PerceiverLayer {
         let norm = || LayerNorm::new(self.dim, 1e-5, device);
-        let attention = AttentionConfig::new(self.dim, self.heads).with_head_dim(self.head_dim).without_biases();
+        let attention =
+            AttentionConfig::new(self.dim, self.heads).with_head_dim(self.head_dim).with_biases(AttentionBiases::NONE);
         PerceiverLayer {
             media_norm: norm(),
             latents_norm: norm(),
