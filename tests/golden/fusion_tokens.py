@@ -159,21 +159,27 @@ class CrossAttention(nn.Module):
         return x.mean(0), None if row[0] is None else x, torch.stack([leaned.get(m, zero) for m in range(len(row))])
 
 
+class BottleneckLayer(nn.Module):
+    def __init__(self, dim: int):
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(dim, HEADS) for _ in WIDTHS)
+
+
 class Bottleneck(nn.Module):
     def __init__(self, dim: int, layers: int, fusion_layer: int, bottlenecks: int):
         super().__init__()
         self.embedding, self.norm = Embedding(dim), nn.LayerNorm(dim)
         self.bottlenecks, self.fusion_layer = nn.Parameter(torch.zeros(bottlenecks, dim)), fusion_layer
-        self.layers = nn.ModuleList(nn.ModuleList(Block(dim, HEADS) for _ in WIDTHS) for _ in range(layers))
+        self.layers = nn.ModuleList(BottleneckLayer(dim) for _ in range(layers))
 
     def forward(self, row: Row):
         own = {m: x for m, x in enumerate(self.embedding(row)) if x is not None}
         shared = self.bottlenecks
         for index, layer in enumerate(self.layers):
             if index < self.fusion_layer:
-                own = {m: layer[m](x) for m, x in own.items()}
+                own = {m: layer.blocks[m](x) for m, x in own.items()}
                 continue
-            both = {m: layer[m](torch.cat([x, shared])) for m, x in own.items()}
+            both = {m: layer.blocks[m](torch.cat([x, shared])) for m, x in own.items()}
             shared = torch.stack([y[len(own[m]) :] for m, y in both.items()]).mean(0)
             own = {m: y[: len(own[m])] for m, y in both.items()}
         own = {m: self.norm(x) for m, x in own.items()}

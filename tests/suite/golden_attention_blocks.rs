@@ -74,8 +74,13 @@ fn golden_bottleneck_of_three_modalities() {
     const STREAMS: [&str; 3] = ["stream_0", "stream_1", "stream_2"];
     let case = Case::open("bottleneck", &[STREAMS[0], STREAMS[1], STREAMS[2], "bottleneck"]);
     let size = |name: &str| case.fixture.config::<usize>(name);
-    let config =
-        BottleneckLayerConfig { dim: size("dim"), heads: size("heads"), hidden: size("hidden"), modalities: 3 };
+    let config = BottleneckLayerConfig {
+        dim: size("dim"),
+        heads: size("heads"),
+        hidden: size("hidden"),
+        modalities: 3,
+        epsilon: 1e-6,
+    };
     let module = filled(config.init(&case.device));
     let lengths: Vec<Vec<usize>> = case.fixture.config("lengths");
     let masks: Vec<Mask> = STREAMS.iter().zip(&lengths).map(|(name, lengths)| case.mask(lengths, name)).collect();

@@ -13,11 +13,11 @@
 
 use burn::module::Param;
 use burn::prelude::*;
-use florin_nn::{Activation, LayerNorm, Modality, TransformerBlock, normal};
+use florin_nn::{BottleneckLayer, BottleneckLayerConfig, LayerNorm, Mask, Modality, normal};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{validate_heads, validate_streams};
-use crate::cross_block::{EPSILON, self_block};
+use crate::cross_block::{EPSILON, hidden_width};
 use crate::sequence::{Sequence, without};
 use crate::stream::Arranged;
 use crate::{ConfigError, Fused, Fusion, Stream, StreamEmbedding};
@@ -48,8 +48,8 @@ pub struct Bottleneck {
     pub embedding: StreamEmbedding,
     /// The bottleneck tokens at the start, `[bottlenecks, dim]`.
     pub bottlenecks: Param<Tensor<2>>,
-    /// `layers[layer][modality]`
-    pub layers: Vec<Vec<TransformerBlock>>,
+    /// A block a modality in each; the first ones do not exchange anything.
+    pub layers: Vec<BottleneckLayer>,
     /// Norm of the result.
     pub norm: LayerNorm,
     fusion_layer: usize,
@@ -74,12 +74,12 @@ impl BottleneckConfig {
 
     /// New weights.
     pub fn init(&self, device: &Device) -> Bottleneck {
-        let block = || self_block(self.dim, self.heads, Activation::Gelu, device);
-        let layer = || self.streams.iter().map(|_| block()).collect();
+        let (dim, heads, hidden) = (self.dim, self.heads, hidden_width(self.dim));
+        let layer = BottleneckLayerConfig { dim, heads, hidden, modalities: self.streams.len(), epsilon: EPSILON };
         Bottleneck {
             embedding: StreamEmbedding::new(&self.streams, self.dim, self.positions, device),
             bottlenecks: normal([self.bottlenecks, self.dim], 0.02, device),
-            layers: (0..self.layers).map(|_| layer()).collect(),
+            layers: (0..self.layers).map(|_| layer.init(device)).collect(),
             norm: LayerNorm::new(self.dim, EPSILON, device),
             fusion_layer: self.fusion_layer,
             modalities: self.streams.iter().map(|(modality, _)| *modality).collect(),
@@ -106,14 +106,11 @@ impl Fusion for Bottleneck {
         let mut given = self.embedding.forward_all(&arranged);
         let (alone, shared) = self.layers.split_at(self.fusion_layer);
         for layer in alone {
-            for (block, sequence) in layer.iter().zip(&mut given) {
+            for (block, sequence) in layer.blocks.iter().zip(&mut given) {
                 *sequence = sequence.take().map(|x| x.with(block.forward(x.values(), x.hidden_keys(), None)));
             }
         }
-        let mut bottlenecks = Sequence::learned(self.bottlenecks.val(), &vec![true; arranged.batch]);
-        for layer in shared {
-            bottlenecks = exchange(layer, &mut given, &bottlenecks);
-        }
+        self.exchange(shared, &mut given, arranged.batch);
         let given: Vec<_> = given.iter().map(|x| x.as_ref().map(|x| x.with(self.norm.forward(x.values())))).collect();
         let means: Vec<_> = given.iter().flatten().map(|x| (x.mean().unsqueeze_dim(1), x.rows())).collect();
         let embedding = mean_of_present(&means).squeeze_dim(1);
@@ -122,17 +119,24 @@ impl Fusion for Bottleneck {
     }
 }
 
-/// One layer: every modality reads its own tokens with the bottlenecks; gives the next layer's bottlenecks.
-fn exchange(layer: &[TransformerBlock], given: &mut [Option<Sequence>], bottlenecks: &Sequence) -> Sequence {
-    let mut written = Vec::new();
-    for (block, sequence) in layer.iter().zip(given) {
-        let Some(own) = sequence else { continue };
-        let both = Sequence::joined(&[own.clone(), bottlenecks.clone()]);
-        let both = both.with(block.forward(both.values(), both.hidden_keys(), None));
-        written.push((both.part(own.seq(), bottlenecks.seq()).values(), own.rows()));
-        *sequence = Some(both.part(0, own.seq()));
+impl Bottleneck {
+    /// The layers in which every modality reads its own tokens with the bottlenecks, and the next ones what all made of them.
+    fn exchange(&self, shared: &[BottleneckLayer], given: &mut [Option<Sequence>], batch: usize) {
+        let learned = self.bottlenecks.val().unsqueeze_dim::<3>(0);
+        let [_, count, dim] = learned.dims();
+        let mut bottlenecks = learned.expand([batch, count, dim]);
+        // What no row has is one hidden token.
+        let nothing = Sequence::learned(Tensor::zeros([1, dim], &bottlenecks.device()), &vec![false; batch]);
+        let masks: Vec<Mask> = given.iter().map(|x| x.as_ref().unwrap_or(&nothing).mask()).collect();
+        for layer in shared {
+            let streams = given.iter().map(|x| x.as_ref().unwrap_or(&nothing).values()).collect();
+            let (written, mean) = layer.forward(streams, &masks, bottlenecks);
+            bottlenecks = mean;
+            for (sequence, values) in given.iter_mut().zip(written) {
+                *sequence = sequence.take().map(|x| x.with(values));
+            }
+        }
     }
-    bottlenecks.with(mean_of_present(&written))
 }
 
 /// The mean over the modalities that each row has, `[batch, seq, dim]`; zero in a row that has none.

@@ -83,6 +83,12 @@ impl Sequence {
         self.hides_any().then(|| self.marks().unsqueeze_dims(&[1, 2]))
     }
 
+    /// The marks as others take them.
+    pub(crate) fn mask(&self) -> Mask {
+        let kept: Vec<bool> = self.hidden.iter().flatten().map(|hidden| !hidden).collect();
+        Mask::from_kept(&kept, self.hidden.len(), self.seq(), &self.values.device())
+    }
+
     /// The mean over kept tokens, `[batch, dim]`; zero in a row that keeps none.
     pub(crate) fn mean(&self) -> Tensor<2> {
         let [batch, _, dim] = self.values.dims();

@@ -92,7 +92,8 @@ fn blocks(cases: &mut Cases<'_>) {
         }
     });
     cases.block("bottleneck_layer", |device| {
-        let layer = BottleneckLayerConfig { dim: DIM, heads: HEADS, hidden: 4 * DIM, modalities: 2 }.init(device);
+        let layer = BottleneckLayerConfig { dim: DIM, heads: HEADS, hidden: 4 * DIM, modalities: 2, epsilon: 1e-6 }
+            .init(device);
         let (streams, shared) = ([tokens(device), tokens(device)], random([BATCH, 4, DIM], device));
         let mask = Mask::all_kept(BATCH, SEQ, &device.clone().without_autodiff());
         move || {

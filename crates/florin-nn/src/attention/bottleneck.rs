@@ -22,6 +22,8 @@ pub struct BottleneckLayerConfig {
     pub hidden: usize,
     /// How many modalities.
     pub modalities: usize,
+    /// Epsilon of the norms; 1e-6 in ViT, which MBT is made of.
+    pub epsilon: f64,
 }
 
 /// One exchange through bottlenecks.
@@ -45,8 +47,7 @@ impl BottleneckLayerConfig {
     /// If [`validate`](Self::validate) refuses.
     pub fn init(&self, device: &Device) -> BottleneckLayer {
         self.validate().unwrap_or_else(|error| panic!("{error}"));
-        let epsilon = 1e-6; // as in ViT, which MBT is made of
-        let block = TransformerBlockConfig::new(self.dim, self.heads, self.hidden, epsilon, NormOrder::Pre);
+        let block = TransformerBlockConfig::new(self.dim, self.heads, self.hidden, self.epsilon, NormOrder::Pre);
         BottleneckLayer { blocks: (0..self.modalities).map(|_| block.init(device)).collect() }
     }
 }

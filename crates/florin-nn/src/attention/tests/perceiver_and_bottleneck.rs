@@ -14,7 +14,7 @@ fn resampler(keys_with_latents: bool, device: &Device) -> PerceiverResampler {
 }
 
 fn bottleneck(device: &Device) -> BottleneckLayer {
-    loud(BottleneckLayerConfig { dim: 8, heads: 2, hidden: 16, modalities: 3 }.init(device))
+    loud(BottleneckLayerConfig { dim: 8, heads: 2, hidden: 16, modalities: 3, epsilon: 1e-6 }.init(device))
 }
 
 #[test]
@@ -159,6 +159,6 @@ fn sizes_that_cannot_be_built_are_refused() {
     assert_eq!(config.validate(), Ok(()));
     config.latents = 0;
     assert_eq!(config.validate(), Err(ConfigError::Zero("perceiver: latents")));
-    let config = BottleneckLayerConfig { dim: 8, heads: 3, hidden: 16, modalities: 2 };
+    let config = BottleneckLayerConfig { dim: 8, heads: 3, hidden: 16, modalities: 2, epsilon: 1e-6 };
     assert_eq!(config.validate(), Err(ConfigError::Heads { heads: 3, dim: 8 }));
 }
