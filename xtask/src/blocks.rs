@@ -27,9 +27,9 @@ pub(crate) fn peers() -> Result<()> {
     let python = python_with_torch()?;
     let (mut ours, mut theirs) = (Times::new(), Times::new());
     for _ in 0..TURNS {
-        for (package, bench) in BENCHES {
+        for (_, bench) in BENCHES {
             // In turns, so that a busy minute of the machine falls on both.
-            add(&mut ours, florin(package, bench)?);
+            add(&mut ours, florin(bench)?);
             let arguments = ["-B", "tests/peers/blocks.py", bench, "--threads", THREADS, "--seconds", SECONDS];
             add(&mut theirs, parse(&output(&python, &arguments)?)?);
         }
@@ -45,7 +45,7 @@ fn add(times: &mut Times, turn: BTreeMap<String, f64>) {
 }
 
 /// Runs one of criterion's benches and reads what it wrote.
-fn florin(package: &str, bench: &str) -> Result<BTreeMap<String, f64>> {
+fn florin(bench: &str) -> Result<BTreeMap<String, f64>> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let folder = root().join(target).join("florin-peers");
     if folder.exists() {
@@ -53,7 +53,10 @@ fn florin(package: &str, bench: &str) -> Result<BTreeMap<String, f64>> {
     }
     let home = folder.to_string_lossy();
     let timing = ["--warm-up-time", "0.5", "--measurement-time", SECONDS, "--sample-size", "10"];
-    let arguments = [&["bench", "--quiet", "-p", package, "--bench", bench, "--"][..], &timing].concat();
+    // All packages are named each time: alone, each would have Burn compiled anew with features of its own.
+    let packages = BENCHES.iter().flat_map(|(package, _)| ["-p", package]);
+    let arguments: Vec<&str> =
+        ["bench", "--quiet"].into_iter().chain(packages).chain(["--bench", bench, "--"]).chain(timing).collect();
     run("cargo", &arguments, &[("CRITERION_HOME", &home), ("RAYON_NUM_THREADS", THREADS)])?;
     medians(&folder)
 }

@@ -15,6 +15,9 @@ use anyhow::{Context, Result, bail};
 use super::patch::Patch;
 use crate::shell::{output, root};
 
+/// Named with every test, because a package alone has the registry's crates compiled anew, Burn among them, with features of its
+/// own: what these two need together is what the whole workspace needs.
+const UNIFIERS: [&str; 4] = ["-p", "florin-cli", "-p", "florin-nn"];
 /// The verb by which cargo calls [`limited`].
 pub(crate) const VERB: &str = "limited";
 /// What is printed before a program is started: where it is missing, nothing was compiled.
@@ -84,7 +87,11 @@ impl Copy {
         let file = File::create(self.log(log))?;
         let mut cargo = Command::new("cargo");
         cargo.args(["test", "--config", &format!("target.'cfg(all())'.runner={runner:?}")]);
-        cargo.args(tests.split_whitespace()).current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.target);
+        cargo
+            .args(UNIFIERS)
+            .args(tests.split_whitespace())
+            .current_dir(&self.tree)
+            .env("CARGO_TARGET_DIR", &self.target);
         // One at a time: Burn's random seed belongs to the process, and a test that fails by chance would look like a catch.
         cargo.env("RUST_TEST_THREADS", "1");
         let status = cargo.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).status()?;
