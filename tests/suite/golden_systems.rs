@@ -2,10 +2,11 @@
 //! back to a file.
 
 use std::collections::BTreeMap;
+use std::panic::{RefUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use burn::prelude::*;
-use florin_models::{Inputs, Outputs, checkpoint};
+use florin_models::{Inputs, Outputs, System, checkpoint};
 use florin_nn::parameters::StoredTensor;
 
 use crate::golden_fixture::{Comparison, Fixture, folder};
@@ -19,17 +20,27 @@ fn golden_systems_text() {
 
 /// Checks every case of a family and tells of all that fail.
 fn check(family: &str) {
-    let prefix = format!("system_{family}_");
+    for_each(&format!("system_{family}_"), &check_case);
+}
+
+/// Does something with every case whose name begins so, and tells of all that fail.
+pub(crate) fn for_each(prefix: &str, check: &(dyn Fn(&str) + RefUnwindSafe)) {
     let mut cases: Vec<String> = Vec::new();
     for entry in std::fs::read_dir(folder()).expect("the fixtures are there") {
         let name = entry.expect("a file").file_name().to_string_lossy().into_owned();
-        cases.extend(name.strip_suffix(".safetensors").filter(|name| name.starts_with(&prefix)).map(str::to_owned));
+        cases.extend(name.strip_suffix(".safetensors").filter(|name| name.starts_with(prefix)).map(str::to_owned));
     }
     cases.sort();
     assert!(!cases.is_empty(), "no fixture is called {prefix}*");
-    let failed: Vec<&String> =
-        cases.iter().filter(|case| std::panic::catch_unwind(|| check_case(case)).is_err()).collect();
-    assert!(failed.is_empty(), "{} of {} systems differ: {failed:?}", failed.len(), cases.len());
+    let failed: Vec<&String> = cases.iter().filter(|case| catch_unwind(|| check(case)).is_err()).collect();
+    assert!(failed.is_empty(), "{} of {} systems fail: {failed:?}", failed.len(), cases.len());
+}
+
+/// A case's system, opened from a folder that is written for it.
+pub(crate) fn opened(fixture: &Fixture, device: &Device) -> Box<dyn System> {
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    write_checkpoint(fixture, scratch.path());
+    florin_models::open(scratch.path(), device).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn check_case(case: &str) {
@@ -68,7 +79,8 @@ fn write_checkpoint(fixture: &Fixture, folder: &Path) -> BTreeMap<String, Stored
     tensors
 }
 
-fn inputs(fixture: &Fixture, device: &Device) -> Inputs {
+/// A case's inputs.
+pub(crate) fn inputs(fixture: &Fixture, device: &Device) -> Inputs {
     fixture.input_names().into_iter().fold(Inputs::new(device), |inputs, name| {
         if fixture.is_whole(&name) {
             let (shape, values) = fixture.ints(&name);

@@ -43,6 +43,10 @@ pub(crate) const TRAINED_WEIGHT: Tolerance = Tolerance { roundings: 64.0, share:
 /// each (Vulkan allows 3 for exp, more for larger arguments), in some hundred operations in a row.
 pub(crate) const PARITY: f64 = 5e-4;
 
+/// A row alone against the same row in a batch, relative to the largest value: the same products, perhaps added up in another
+/// order, in some hundred operations in a row.
+pub(crate) const ALONE: f64 = 64.0 * ROUNDING;
+
 /// One operation on a device against f64, in roundings of the largest value: its own approximation, or a sum of some twenty products.
 pub(crate) const PARITY_OPERATION: f64 = 32.0;
 

@@ -27,6 +27,8 @@ mod golden_token_attention;
 mod golden_trace;
 mod golden_vit;
 
+mod systems_alone;
+
 mod planted_retrieval;
 
 mod parity;
