@@ -18,6 +18,8 @@ use florin_fusion::FusionConfig;
   florin run receipts --data DIR --init minilm          five folds on your own labelled receipts
   florin predict receipts photo.jpg --weights RUN       read one receipt
   florin predict receipts FOLDER --weights RUN --csv out.csv
+  florin inspect MODEL                                  what a Hugging Face checkpoint holds
+  florin verify MODEL                                   compare a Hugging Face checkpoint with its original's outputs
 
 Results go to stdout, progress and notes to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage."
 )]
@@ -37,6 +39,10 @@ pub(crate) enum Command {
     Evaluate(EvaluateOptions),
     /// Bring pretrained weights, checked by sha256
     Pull(PullOptions),
+    /// Say what a checkpoint holds: architecture, sizes, inputs, files
+    Inspect(InspectOptions),
+    /// Compare a checkpoint with outputs that its original wrote down
+    Verify(VerifyOptions),
     /// List the tasks
     Tasks {
         /// Print JSON
@@ -227,6 +233,63 @@ pub(crate) struct PullOptions {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Options of `inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "EXAMPLES:
+  florin inspect DIR
+  florin inspect DIR --json
+
+A config.json is enough: without weights the sizes are those of the configuration. Nothing is computed.")]
+pub(crate) struct InspectOptions {
+    /// Hugging Face checkpoint folder
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Options of `verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "EXAMPLES:
+  florin verify --exporter > exporter.py
+  python exporter.py DIR                      runs the checkpoint in transformers; writes DIR/reference.safetensors
+  florin verify DIR                           runs it here and compares
+  florin verify DIR --reference FILE --tolerance 1e-5 --json
+
+FILE holds tensors input.NAME and output.NAME under transformers' names. An error is the largest absolute difference; the
+relative one is its share of the largest magnitude of the reference's output. Ends with 1 if any output fails.")]
+pub(crate) struct VerifyOptions {
+    /// Hugging Face checkpoint folder
+    #[arg(value_name = "DIR", required_unless_present = "exporter")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Inputs and expected outputs; DIR/reference.safetensors unless given
+    #[arg(long, value_name = "FILE")]
+    pub(crate) reference: Option<PathBuf>,
+    /// Device by name; see `florin devices`
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub(crate) device: String,
+    /// Precision to compute in; f32 is the only one
+    #[arg(long, value_name = "NAME", default_value = "f32")]
+    pub(crate) precision: String,
+    /// Largest error allowed, as a share of the largest magnitude of the reference's output
+    #[arg(long, value_name = "T", default_value_t = florin_models::verify::TOLERANCE, value_parser = tolerance)]
+    pub(crate) tolerance: f64,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the Python script that writes a reference from any transformers checkpoint
+    #[arg(long, exclusive = true)]
+    pub(crate) exporter: bool,
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value >= 0.0 && value.is_finite() => Ok(value),
+        _ => Err(format!("expected a number from 0 up, found {text}")),
+    }
 }
 
 fn share(text: &str) -> Result<f64, String> {

@@ -3,12 +3,14 @@
 mod arguments;
 mod evaluate;
 mod folder;
+mod inspect;
 mod listing;
 mod output;
 mod predict;
 mod progress;
 mod pull;
 mod run;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -23,6 +25,8 @@ fn main() -> ExitCode {
         Command::Predict(options) => predict::predict(&options),
         Command::Evaluate(options) => evaluate::evaluate(&options),
         Command::Pull(options) => pull::pull(&options),
+        Command::Inspect(options) => inspect::inspect(&options),
+        Command::Verify(options) => verify::verify(&options),
         Command::Tasks { json } => listing::tasks(json),
         Command::Devices { json } => listing::devices(json),
     };

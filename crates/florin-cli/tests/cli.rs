@@ -102,12 +102,11 @@ fn receipt(folder: &Path) -> (PathBuf, PathBuf) {
 
 #[test]
 fn help_shows_examples_and_wrong_usage_is_two() {
-    for command in
-        [&["--help"][..], &["run", "--help"], &["predict", "--help"], &["evaluate", "--help"], &["pull", "--help"]]
-    {
-        let output = florin(command);
-        assert!(output.status.success() && text(&output.stdout).contains("EXAMPLES"), "{command:?}");
+    for command in ["run", "predict", "evaluate", "pull", "inspect", "verify"] {
+        let output = florin(&[command, "--help"]);
+        assert!(output.status.success() && text(&output.stdout).contains("EXAMPLES"), "{command}");
     }
+    assert!(text(&florin(&["--help"]).stdout).contains("EXAMPLES"));
     assert_eq!(florin(&["read"]).status.code(), Some(2));
     assert_eq!(florin(&["predict", "receipts", "a.png", "--weights", "x", "--abstain", "2"]).status.code(), Some(2));
     assert!(json_of(&["devices", "--json"]).as_array().is_some_and(|list| list[0]["name"] == "cpu"));
@@ -370,7 +369,7 @@ fn damaged_models_are_refused_with_the_tensor_named() {
     fresh();
     let weights = fs::read(copy.join("model.safetensors")).expect("there");
     fs::write(copy.join("model.safetensors"), &weights[..weights.len() - 100]).expect("written");
-    assert!(said().contains("not a readable safetensors file"));
+    assert!(said().contains("not a readable weights file"));
 
     fresh();
     let config = fs::read_to_string(copy.join("config.json")).expect("there");
@@ -433,4 +432,85 @@ fn a_full_disk_is_an_error_that_leaves_earlier_files_whole() {
     assert!(said.contains("No space left"), "{said}");
     assert!(kept.is_ok_and(|config| config.contains("drawn_training = 12")), "what was written before must be whole");
     drop(unmounted);
+}
+
+/// A tiny checkpoint that has a config.json and weights, and beside it a reference of what Florin itself computes.
+fn checkpoint(folder: &Path) {
+    let config = json!({"model_type": "bert", "architectures": ["BertModel"], "vocab_size": 9, "hidden_size": 4, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "intermediate_size": 6, "max_position_embeddings": 5});
+    fs::write(folder.join("config.json"), config.to_string()).expect("a small file");
+    let device = florin_backend::device("cpu").expect("the cpu device is always there");
+    let empty = florin_models::system::Checkpoint::describe(folder).expect("the configuration is good");
+    empty.system(&device).and_then(|system| system.save(folder)).expect("a tiny model can be saved");
+    let inputs = florin_models::Inputs::new(&device).whole("input_ids", &[1, 3], vec![1, 8, 2]);
+    let outputs = florin_models::open(folder, &device).and_then(|system| system.forward(&inputs)).expect("it computes");
+    let last = outputs.get("last_hidden_state").expect("BERT gives it").values.to_data();
+    let last: Vec<u8> = last.try_to_vec::<f32>().expect("f32").iter().flat_map(|value| value.to_le_bytes()).collect();
+    reference(&folder.join("reference.safetensors"), "input_ids", "last_hidden_state", &last);
+}
+
+/// A reference of one input and one output, byte by byte as the format says.
+fn reference(path: &Path, input: &str, output: &str, values: &[u8]) {
+    let ids: Vec<u8> = [1i64, 8, 2].iter().flat_map(|id| id.to_le_bytes()).collect();
+    let header = json!({
+        format!("input.{input}"): {"dtype": "I64", "shape": [1, 3], "data_offsets": [0, 24]},
+        format!("output.{output}"): {"dtype": "F32", "shape": [1, 3, 4], "data_offsets": [24, 72]},
+    })
+    .to_string();
+    let size = (header.len() as u64).to_le_bytes();
+    fs::write(path, [&size[..], header.as_bytes(), &ids, values].concat()).expect("a small file");
+}
+
+#[test]
+fn verify_passes_what_fits_and_fails_what_does_not() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (model, file) = (path(folder.path()), folder.path().join("reference.safetensors"));
+    checkpoint(folder.path());
+    let passed = florin(&["verify", model]);
+    let said = text(&passed.stdout);
+    assert!(
+        passed.status.success() && said.contains("pass: all 1 outputs are within 1e-4"),
+        "{said}{}",
+        text(&passed.stderr)
+    );
+    assert_eq!(json_of(&["verify", model, "--json"])["report"]["outputs"][0]["max_absolute_error"], 0.0);
+    let ones: Vec<u8> = [1f32; 12].iter().flat_map(|value| value.to_le_bytes()).collect();
+    reference(&file, "input_ids", "last_hidden_state", &ones);
+    let failed = florin(&["verify", model]);
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(text(&failed.stdout).contains("FAIL: 1 of 1 outputs are not within 1e-4"), "{}", text(&failed.stdout));
+    reference(&file, "input_ids", "hidden_states.7", &ones);
+    assert!(text(&florin(&["verify", model]).stdout).contains("not given; meant hidden_states."));
+    reference(&file, "input_idz", "last_hidden_state", &ones);
+    let unwanted = refusal(&["verify", model]);
+    for part in
+        ["unwanted: input_idz (meant input_ids?)", "missing: input_ids", "input_ids [batch, seq]", "token_type_ids"]
+    {
+        assert!(unwanted.contains(part), "{unwanted}");
+    }
+    assert!(
+        refusal(&["verify", model, "--precision", "bf16"]).contains("precision `bf16`: Florin computes in f32 only")
+    );
+    assert!(refusal(&["verify", model, "--reference", "nowhere"]).contains("florin verify --exporter"));
+    assert!(text(&florin(&["verify", "--exporter"]).stdout).contains("from_pretrained"));
+    assert_eq!(florin(&["verify"]).status.code(), Some(2));
+}
+
+#[test]
+fn inspect_says_what_a_folder_holds_with_weights_and_without() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = path(folder.path());
+    checkpoint(folder.path());
+    fs::write(folder.path().join("vocab.txt"), "[PAD]\n").expect("a small file");
+    let found = json_of(&["inspect", model, "--json"]);
+    assert_eq!(found["architecture"], "BertModel");
+    assert_eq!(found["weights"]["files"], json!(["model.safetensors"]));
+    assert_eq!(found["weights"]["numbers"], found["parameters"]);
+    assert_eq!(found["tokenizer"], json!(["vocab.txt"]));
+    fs::remove_file(folder.path().join("model.safetensors")).expect("it was there");
+    let alone = json_of(&["inspect", model, "--json"]);
+    assert_eq!((&alone["weights"], &alone["wants"][0]["name"]), (&Value::Null, &json!("input_ids")));
+    assert!(text(&florin(&["inspect", model]).stdout).contains("There are no weights in this folder"));
+    fs::write(folder.path().join("config.json"), r#"{"model_type": "brt"}"#).expect("a small file");
+    assert!(refusal(&["inspect", model]).contains("no system is called `brt` (meant bert?); known: bert"));
 }

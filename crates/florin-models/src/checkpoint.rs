@@ -9,6 +9,7 @@ use std::path::Path;
 use burn::module::Module;
 use florin_data::files::write_atomically;
 use florin_nn::parameters::{StoredTensor, assign, collect};
+use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use crate::ModelError;
@@ -26,6 +27,7 @@ pub fn fill<M: Module>(module: M, weights: &Weights, names: &Names) -> Result<M,
     let mut unused: BTreeSet<&str> = weights.names().filter(|name| !names.ignores(name)).collect();
     let mut mismatch = Mismatch::default();
     let mut error = None;
+    let mut not_finite = Vec::new();
     let module = assign(module, &mut |own, expected| {
         let Located { name, part } = names.locate(own);
         let Some(found) = weights.shape(&name) else {
@@ -38,7 +40,13 @@ pub fn fill<M: Module>(module: M, weights: &Weights, names: &Names) -> Result<M,
             return None;
         }
         match weights.values(&name) {
-            Ok(values) => Some(taken(values, expected, part)),
+            Ok(values) => {
+                let wrong = values.iter().filter(|value| !value.is_finite()).count();
+                if wrong > 0 {
+                    not_finite.push(format!("{name} ({wrong} of {} numbers)", values.len()));
+                }
+                Some(taken(values, expected, part))
+            }
             Err(found) => {
                 error.get_or_insert(found);
                 None
@@ -49,7 +57,10 @@ pub fn fill<M: Module>(module: M, weights: &Weights, names: &Names) -> Result<M,
         return Err(error);
     }
     mismatch.unknown = unused.into_iter().map(str::to_owned).collect();
-    if mismatch.is_empty() { Ok(module) } else { Err(ModelError::Mismatch { path: weights.path().into(), mismatch }) }
+    if !mismatch.is_empty() {
+        return Err(ModelError::Mismatch { path: weights.path().into(), mismatch });
+    }
+    if not_finite.is_empty() { Ok(module) } else { Err(ModelError::not_finite(weights.path(), not_finite)) }
 }
 
 /// Writes every parameter of a module; an earlier file stays whole until the new one is.
@@ -81,21 +92,45 @@ pub fn in_file(own: BTreeMap<String, StoredTensor>, names: &Names) -> BTreeMap<S
     joined.collect()
 }
 
-/// Writes named tensors; an earlier file stays whole until the new one is.
+/// Writes named tensors in single precision; an earlier file stays whole until the new one is.
 pub fn save_tensors(tensors: &BTreeMap<String, StoredTensor>, path: &Path) -> Result<(), ModelError> {
+    save_tensors_as(tensors, path, &|_| Dtype::F32)
+}
+
+/// Writes named tensors, each in the number format of its name; what is neither double, half nor bfloat16 is single precision.
+pub(crate) fn save_tensors_as(
+    tensors: &BTreeMap<String, StoredTensor>,
+    path: &Path,
+    format: &dyn Fn(&str) -> Dtype,
+) -> Result<(), ModelError> {
+    let formats: Vec<Dtype> = tensors.keys().map(|name| written(format(name))).collect();
     let bytes: Vec<Vec<u8>> =
-        tensors.values().map(|tensor| tensor.values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+        tensors.values().zip(&formats).map(|(tensor, format)| in_format(&tensor.values, *format)).collect();
     let damaged =
         |error: safetensors::SafeTensorError| ModelError::Damaged { path: path.into(), reason: error.to_string() };
     let mut views = Vec::with_capacity(tensors.len());
-    for ((name, tensor), data) in tensors.iter().zip(&bytes) {
-        views.push((name.as_str(), TensorView::new(Dtype::F32, tensor.shape.clone(), data).map_err(damaged)?));
+    for (((name, tensor), format), data) in tensors.iter().zip(&formats).zip(&bytes) {
+        views.push((name.as_str(), TensorView::new(*format, tensor.shape.clone(), data).map_err(damaged)?));
     }
     // transformers opens no file without it.
     let header = Some([("format".to_owned(), "pt".to_owned())].into());
     let file = serialize(views, header).map_err(damaged)?;
     write_atomically(path, |writer| std::io::Write::write_all(writer, &file))?;
     Ok(())
+}
+
+fn written(format: Dtype) -> Dtype {
+    if matches!(format, Dtype::F64 | Dtype::F16 | Dtype::BF16) { format } else { Dtype::F32 }
+}
+
+/// Values as bytes, rounded to the nearest number of the format.
+fn in_format(values: &[f32], format: Dtype) -> Vec<u8> {
+    match format {
+        Dtype::F64 => values.iter().flat_map(|&value| f64::from(value).to_le_bytes()).collect(),
+        Dtype::F16 => values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
+        Dtype::BF16 => values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect(),
+        _ => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+    }
 }
 
 /// Reads all tensors of a file as f32.
@@ -190,6 +225,21 @@ mod tests {
         assert_eq!(stored["qkv.weight"].values[6..12], collect(&module)["key.weight"].values);
         let read = load(three(&device), &path, &names()).unwrap();
         assert_eq!(collect(&read), collect(&module));
+    }
+
+    #[test]
+    fn weights_that_are_no_numbers_are_refused_by_name() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let mut stored = in_file(collect(&three(&device)), &names());
+        stored.get_mut("qkv.weight").unwrap().values[3..5].fill(f32::NAN);
+        stored.get_mut("projection").unwrap().values[0] = f32::INFINITY;
+        save_tensors(&stored, &path).unwrap();
+        let error = load(three(&device), &path, &names()).unwrap_err().to_string();
+        for part in ["NaN or infinite", "qkv.weight (2 of 18 numbers)", "projection (1 of 6 numbers)"] {
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]

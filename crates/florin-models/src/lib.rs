@@ -9,9 +9,12 @@ pub mod system;
 pub mod bert;
 pub mod document;
 
+pub mod beside;
 pub mod checkpoint;
 pub mod hub;
+pub mod inspect;
 pub mod names;
+pub mod verify;
 pub mod weights;
 
 mod loss;
@@ -20,7 +23,8 @@ mod named_tensors;
 
 pub use mismatch::Mismatch;
 pub use named_tensors::{Input, Inputs, Numbers, Output, Outputs};
-pub use system::{System, Wanted, open};
+pub use system::{Precision, System, Wanted, open};
+pub use verify::verify;
 
 use std::path::PathBuf;
 
@@ -37,7 +41,7 @@ pub enum ModelError {
         source: std::io::Error,
     },
     /// A weights file is damaged.
-    #[error("{path}: not a readable safetensors file: {reason}")]
+    #[error("{path}: not a readable weights file: {reason}")]
     Damaged {
         /// Which file.
         path: PathBuf,
@@ -59,6 +63,32 @@ pub enum ModelError {
         path: PathBuf,
         /// Everything that does not fit.
         mismatch: Mismatch,
+    },
+    /// A file of inputs and outputs that a system cannot be compared with.
+    #[error("{path}: {reason}")]
+    Reference {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Weights that no model can compute with.
+    #[error("{path}: weights are NaN or infinite: {tensors}")]
+    NotFinite {
+        /// Which file.
+        path: PathBuf,
+        /// The first tensors, each with how many of its numbers.
+        tensors: String,
+    },
+    /// A tokenizer gives ids that the model has no embedding for.
+    #[error("{path}: the largest id is {largest}, expected below the model's vocabulary of {vocabulary}")]
+    Vocabulary {
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// Its largest id.
+        largest: u64,
+        /// Ids that the model knows.
+        vocabulary: usize,
     },
     /// An input that a system cannot take.
     #[error("input {name}: expected {expected}, found {found}")]
@@ -120,4 +150,16 @@ pub enum ModelError {
     /// A file of the data layer.
     #[error(transparent)]
     Data(#[from] florin_data::DataError),
+}
+
+impl ModelError {
+    /// The error of tensors with numbers that are none; the first few are named.
+    fn not_finite(path: &std::path::Path, mut tensors: Vec<String>) -> Self {
+        // A parameter that is a part of a tensor asks for it again.
+        tensors.dedup();
+        let count = tensors.len();
+        tensors.truncate(5);
+        let more = if count > tensors.len() { ", and more" } else { "" };
+        Self::NotFinite { path: path.into(), tensors: format!("{}{more}", tensors.join(", ")) }
+    }
 }

@@ -55,11 +55,14 @@ fn lines(f: &mut fmt::Formatter<'_>, all: impl ExactSizeIterator<Item = String>)
     if more > 0 { write!(f, "\n  and {more} more") } else { Ok(()) }
 }
 
-/// The most similar of some names, if any is near.
-fn nearest<'a>(name: &str, among: &'a BTreeSet<String>) -> Option<&'a String> {
-    let likeness = |other: &String| strsim::normalized_damerau_levenshtein(name, other);
+fn nearest<'a>(name: &str, among: &'a BTreeSet<String>) -> Option<&'a str> {
     // The work grows with the square of the names: a file with thousands of unknown ones is another model anyway.
-    let all = among.iter().take(256).map(|other| (other, likeness(other)));
+    nearest_of(name, among.iter().take(256).map(String::as_str))
+}
+
+/// The most similar of some names, if any is near.
+pub(crate) fn nearest_of<'a>(name: &str, among: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let all = among.map(|other| (other, strsim::normalized_damerau_levenshtein(name, other)));
     let best = all.max_by(|(_, one), (_, other)| one.total_cmp(other));
     best.filter(|(_, likeness)| *likeness >= NEAR).map(|(other, _)| other)
 }

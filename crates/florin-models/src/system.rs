@@ -10,14 +10,16 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::prelude::Device;
 use florin_nn::parameters::{self, StoredTensor};
+use safetensors::tensor::Dtype;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::checkpoint::{self, in_file};
+use crate::mismatch::nearest_of;
 use crate::named_tensors::{Inputs, Outputs};
 use crate::names::Names;
-use crate::weights::Weights;
-use crate::{ModelError, bert};
+use crate::weights::{self, Weights};
+use crate::{ModelError, bert, beside};
 
 /// An input that a system takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -68,8 +70,23 @@ pub trait System {
     /// The gradient of every parameter that has one, as a checkpoint would have it.
     fn gradients(&self, graph: &burn::tensor::Gradients) -> BTreeMap<String, StoredTensor>;
 
-    /// Writes the folder anew: the configuration as it was read and the weights, under the names they had.
-    fn save(&self, folder: &Path) -> Result<(), ModelError>;
+    /// Writes the folder anew in single precision: the configuration, the weights under the names they had, and the files of tokenizer
+    /// and preprocessor.
+    fn save(&self, folder: &Path) -> Result<(), ModelError> {
+        self.save_as(folder, Precision::Single)
+    }
+
+    /// The same in a precision of choice.
+    fn save_as(&self, folder: &Path, precision: Precision) -> Result<(), ModelError>;
+}
+
+/// How saved weights are rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Not at all: f32.
+    Single,
+    /// Every tensor to the format that it was read from.
+    Stored,
 }
 
 /// A folder whose configuration has been read.
@@ -78,6 +95,8 @@ pub struct Checkpoint {
     folder: PathBuf,
     config: Value,
     weights: Weights,
+    /// Whether modules get the weights, or only their sizes are asked for.
+    fills: bool,
 }
 
 /// A filled module with the names of its file.
@@ -87,9 +106,16 @@ pub struct Opened<M> {
     pub module: M,
     names: Names,
     config: Value,
+    folder: PathBuf,
     /// Shapes in the file: a convolution there is a matrix here, and a single number a vector of one.
     shapes: BTreeMap<String, Vec<usize>>,
+    formats: BTreeMap<String, Dtype>,
 }
+
+/// The largest whole number of a configuration.
+const MOST: i64 = 1 << 31;
+/// The most layers of a model.
+const MOST_LAYERS: i64 = 4096;
 
 type Opener = fn(&Checkpoint, &Device) -> Result<Box<dyn System>, ModelError>;
 
@@ -98,25 +124,32 @@ const FAMILIES: &[(&str, Opener)] = &[("bert", |checkpoint, device| Ok(Box::new(
 
 /// Opens whatever system a folder holds.
 pub fn open(folder: &Path, device: &Device) -> Result<Box<dyn System>, ModelError> {
-    let checkpoint = Checkpoint::open(folder)?;
-    let kind = checkpoint.model_type()?;
-    match FAMILIES.iter().find(|(name, _)| *name == kind) {
-        Some((_, open)) => open(&checkpoint, device),
-        None => {
-            let known: Vec<&str> = FAMILIES.iter().map(|(name, _)| *name).collect();
-            Err(checkpoint.refused(format!("no system is called `{kind}`; known: {}", known.join(", "))))
-        }
-    }
+    Checkpoint::open(folder)?.system(device)
 }
 
 impl Checkpoint {
     /// Reads the configuration and opens the weights of a folder.
     pub fn open(folder: &Path) -> Result<Self, ModelError> {
-        let path = folder.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(|source| ModelError::File { path: path.clone(), source })?;
-        let config = serde_json::from_str(&text)
-            .map_err(|error| ModelError::Configuration { path: path.clone(), reason: error.to_string() })?;
-        Ok(Self { folder: folder.into(), config, weights: Weights::open(folder)? })
+        let config = read_config(folder)?;
+        Ok(Self { folder: folder.into(), config, weights: Weights::open(folder)?, fills: true })
+    }
+
+    /// Reads the configuration of a folder and, where there are weights, their names: a system of it has its sizes and nothing in it.
+    pub fn describe(folder: &Path) -> Result<Self, ModelError> {
+        let config = read_config(folder)?;
+        let weights = if Weights::are_in(folder) { Weights::open(folder)? } else { Weights::none(folder) };
+        Ok(Self { folder: folder.into(), config, weights, fills: false })
+    }
+
+    /// The system that answers to the configuration's `model_type`.
+    pub fn system(&self, device: &Device) -> Result<Box<dyn System>, ModelError> {
+        let kind = self.model_type()?;
+        if let Some((_, open)) = FAMILIES.iter().find(|(name, _)| *name == kind) {
+            // Sizes are the file's author's word until the weights are held to them: nothing is allocated for them before.
+            return florin_nn::unfilled(|| open(self, device));
+        }
+        let known: Vec<&str> = FAMILIES.iter().map(|(name, _)| *name).collect();
+        Err(self.refused(format!("no system is called {}", unknown(kind, &known))))
     }
 
     /// Where it is.
@@ -160,16 +193,49 @@ impl Checkpoint {
     /// The error of an architecture that a family does not have.
     pub fn unknown_architecture(&self, known: &[&str]) -> ModelError {
         let found = self.config["architectures"][0].as_str().unwrap_or_default();
-        self.refused(format!("no architecture is called `{found}`; known: {}", known.join(", ")))
+        self.refused(format!("no architecture is called {}", unknown(found, known)))
     }
 
     /// Fills a module with the weights.
     pub fn fill<M: Module>(&self, module: M, names: Names) -> Result<Opened<M>, ModelError> {
-        let module = checkpoint::fill(module, &self.weights, &names)?;
+        let module = if self.fills { checkpoint::fill(module, &self.weights, &names)? } else { module };
+        let weights = &self.weights;
         let shapes =
-            self.weights.names().filter_map(|name| Some((name.to_owned(), self.weights.shape(name)?.to_vec())));
-        Ok(Opened { module, names, config: self.config.clone(), shapes: shapes.collect() })
+            weights.names().filter_map(|name| Some((name.to_owned(), weights.shape(name)?.to_vec()))).collect();
+        let formats = weights.names().filter_map(|name| Some((name.to_owned(), weights.dtype(name)?))).collect();
+        let (config, folder) = (self.config.clone(), self.folder.clone());
+        Ok(Opened { module, names, config, folder, shapes, formats })
     }
+}
+
+fn read_config(folder: &Path) -> Result<Value, ModelError> {
+    let path = folder.join("config.json");
+    let text = std::fs::read(&path).map_err(|source| ModelError::File { path: path.clone(), source })?;
+    let checked = serde_json::from_slice(&text).map_err(|error| error.to_string()).and_then(|config| {
+        check_sizes("", &config)?;
+        Ok(config)
+    });
+    checked.map_err(|reason| ModelError::Configuration { path, reason })
+}
+
+/// Refuses sizes that no model has, before anybody multiplies them: whole numbers beyond 2^31, and thousands of layers.
+fn check_sizes(name: &str, value: &Value) -> Result<(), String> {
+    match value {
+        Value::Object(parts) => parts.iter().try_for_each(|(name, part)| check_sizes(name, part)),
+        Value::Array(parts) => parts.iter().try_for_each(|part| check_sizes(name, part)),
+        Value::Number(number) if !number.is_f64() => {
+            let most = if name.contains("layers") { MOST_LAYERS } else { MOST };
+            let fits = number.as_i64().is_some_and(|number| (-most..=most).contains(&number));
+            if fits { Ok(()) } else { Err(format!("`{name}` is {number}, expected at most {most}")) }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A name that nothing answers to, with the nearest that something does and all of them.
+fn unknown(found: &str, known: &[&str]) -> String {
+    let near = nearest_of(found, known.iter().copied()).map_or_else(String::new, |near| format!(" (meant {near}?)"));
+    format!("`{found}`{near}; known: {}", known.join(", "))
 }
 
 impl<M: Forward> System for Opened<M> {
@@ -193,14 +259,30 @@ impl<M: Forward> System for Opened<M> {
         self.as_in_file(parameters::collect_gradients(&self.module, graph))
     }
 
-    fn save(&self, folder: &Path) -> Result<(), ModelError> {
+    fn save_as(&self, folder: &Path, precision: Precision) -> Result<(), ModelError> {
         std::fs::create_dir_all(folder).map_err(|source| ModelError::File { path: folder.into(), source })?;
-        let text = format!("{:#}\n", self.config);
+        let text = format!("{:#}\n", saved_config(&self.config, precision));
         florin_data::files::write_atomically(&folder.join("config.json"), |writer| {
             std::io::Write::write_all(writer, text.as_bytes())
         })?;
-        checkpoint::save_tensors(&self.parameters(), &folder.join(crate::weights::FILE))
+        beside::copy(&self.folder, folder)?;
+        let format = |name: &str| match precision {
+            Precision::Single => Dtype::F32,
+            Precision::Stored => self.formats.get(name).copied().unwrap_or(Dtype::F32),
+        };
+        checkpoint::save_tensors_as(&self.parameters(), &folder.join(weights::FILE), &format)
     }
+}
+
+/// The configuration as it was read, but for the precision in which transformers is to open what is saved.
+fn saved_config(config: &Value, precision: Precision) -> Value {
+    let mut config = config.clone();
+    for name in ["dtype", "torch_dtype"] {
+        if let Some(stored) = config.get_mut(name).filter(|_| precision == Precision::Single) {
+            *stored = Value::from("float32");
+        }
+    }
+    config
 }
 
 impl<M> Opened<M> {

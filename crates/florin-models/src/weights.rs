@@ -1,39 +1,41 @@
-//! The tensors of a checkpoint: one safetensors file, or several with an index.
+//! The tensors of a checkpoint: safetensors or what `torch.save` wrote, one file or several with an index.
 //!
-//! Files are untrusted: the header is checked by `safetensors` against the size of the file, an index may name files of its own
-//! folder only, and nothing is converted before somebody asks for it with a shape.
+//! Files are untrusted: where a tensor is said to be is checked against the size of the file, an index may name files of its own
+//! folder only, no tensor may be in two of them, and nothing is converted before somebody asks for it with a shape. Nothing in a
+//! `.bin` is executed. Burn's reader of those (`pytorch-reader` 0.22.1) is careful too and knows more; it passes over classes that it
+//! does not know, lets a view in a kilobyte become ten gigabytes, and brings ZIP, TAR and compression. Ours refuses all that by name.
+
+mod archive;
+mod mapped;
+mod pickle;
+mod stored;
+mod torch_file;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorInfo};
+use half::{bf16, f16};
+use safetensors::tensor::Dtype;
 use serde::Deserialize;
 
 use crate::ModelError;
+use stored::{Entry, Stored, damaged};
 
 /// The file of a checkpoint that is in one piece.
 pub const FILE: &str = "model.safetensors";
-/// The index of one that is in several.
-const INDEX: &str = "model.safetensors.index.json";
+/// Files and indices of several files, the first that is there is read.
+const NAMES: [&str; 4] = [FILE, "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
+/// Bytes of the longest index that is read.
+const LONGEST_INDEX: u64 = 64 << 20;
 
 /// The opened tensors of a checkpoint.
 #[derive(Debug)]
 pub struct Weights {
     /// The file, or the index of several.
     path: PathBuf,
-    files: Vec<File>,
+    files: Vec<Stored>,
     /// Which file has a tensor.
     places: BTreeMap<String, usize>,
-}
-
-#[derive(Debug)]
-struct File {
-    path: PathBuf,
-    bytes: Vec<u8>,
-    /// Where in `bytes` the tensors begin.
-    start: usize,
-    tensors: BTreeMap<String, TensorInfo>,
 }
 
 #[derive(Deserialize)]
@@ -44,55 +46,86 @@ struct Index {
 impl Weights {
     /// Opens the weights of a folder.
     pub fn open(folder: &Path) -> Result<Self, ModelError> {
-        let index = folder.join(INDEX);
-        if !folder.join(FILE).exists() && index.exists() {
-            Self::open_index(folder, &index)
-        } else {
-            Self::open_file(&folder.join(FILE))
-        }
+        let found = NAMES.iter().find(|name| folder.join(name).is_file()).unwrap_or(&FILE);
+        if found.ends_with(".json") { Self::open_index(folder, found) } else { Self::open_file(&folder.join(found)) }
     }
 
-    /// Opens one safetensors file.
+    /// Whether a folder has weights.
+    pub fn are_in(folder: &Path) -> bool {
+        NAMES.iter().any(|name| folder.join(name).is_file())
+    }
+
+    /// No weights at all, of a folder.
+    pub fn none(folder: &Path) -> Self {
+        Self { path: folder.into(), files: Vec::new(), places: BTreeMap::new() }
+    }
+
+    /// Opens one file: safetensors, or what `torch.save` wrote if its name ends with `.bin`, `.pt` or `.pth`.
     pub fn open_file(path: &Path) -> Result<Self, ModelError> {
-        Ok(Self::of(path, vec![File::open(path)?]))
+        Self::of(path, vec![Stored::open(path)?])
     }
 
     /// Reads the bytes of a safetensors file; `path` is for messages.
     pub fn from_bytes(bytes: Vec<u8>, path: &Path) -> Result<Self, ModelError> {
-        Ok(Self::of(path, vec![File::parse(bytes, path)?]))
+        Self::of(path, vec![Stored::from_safetensors(bytes, path)?])
     }
 
-    fn of(path: &Path, files: Vec<File>) -> Self {
-        let places = files
-            .iter()
-            .enumerate()
-            .flat_map(|(place, file)| file.tensors.keys().map(move |name| (name.clone(), place)));
-        let places = places.collect();
-        Self { path: path.into(), files, places }
+    /// Reads the bytes of a file that `torch.save` wrote; `path` is for messages.
+    pub fn from_torch_bytes(bytes: Vec<u8>, path: &Path) -> Result<Self, ModelError> {
+        Self::of(path, vec![Stored::from_torch(bytes, path)?])
     }
 
-    fn open_index(folder: &Path, path: &Path) -> Result<Self, ModelError> {
-        let damaged = |reason: String| ModelError::Damaged { path: path.into(), reason };
-        let text = std::fs::read_to_string(path).map_err(|source| ModelError::File { path: path.into(), source })?;
-        let index: Index = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
-        let names: BTreeSet<&String> = index.weight_map.values().collect();
-        let mut files = Vec::new();
-        for name in names {
-            if Path::new(name).file_name().is_none_or(|file| file != name.as_str()) {
-                return Err(damaged(format!("`{name}` is not the name of a file in the same folder")));
+    fn of(path: &Path, files: Vec<Stored>) -> Result<Self, ModelError> {
+        let mut places: BTreeMap<String, usize> = BTreeMap::new();
+        for (place, file) in files.iter().enumerate() {
+            for name in file.tensors.keys() {
+                if let Some(other) = places.insert(name.clone(), place) {
+                    let (one, two) = (files[other].path.display(), file.path.display());
+                    return Err(damaged(path, format!("`{name}` is both in {one} and in {two}")));
+                }
             }
-            files.push(File::open(&folder.join(name))?);
         }
-        let weights = Self::of(path, files);
-        if let Some(name) = index.weight_map.keys().find(|name| !weights.places.contains_key(*name)) {
-            return Err(damaged(format!("no file of it holds `{name}`")));
+        Ok(Self { path: path.into(), files, places })
+    }
+
+    fn open_index(folder: &Path, name: &str) -> Result<Self, ModelError> {
+        let path = &folder.join(name);
+        let failed = |source| ModelError::File { path: path.into(), source };
+        let size = std::fs::metadata(path).map_err(failed)?.len();
+        if size > LONGEST_INDEX {
+            return Err(damaged(path, format!("{size} bytes are too many for an index")));
         }
-        Ok(weights)
+        let text = std::fs::read(path).map_err(failed)?;
+        let index: Index = serde_json::from_slice(&text).map_err(|error| damaged(path, error.to_string()))?;
+        let names: BTreeSet<&String> = index.weight_map.values().collect();
+        // All that is missing at once, before the first is opened.
+        for name in &names {
+            if Path::new(name).file_name().is_none_or(|file| file != name.as_str()) {
+                return Err(damaged(path, format!("`{name}` is not the name of a file in the same folder")));
+            }
+        }
+        let missing: Vec<&str> =
+            names.iter().map(|name| name.as_str()).filter(|name| !folder.join(name).is_file()).collect();
+        if !missing.is_empty() {
+            return Err(damaged(path, format!("of {} files, these are missing: {}", names.len(), missing.join(", "))));
+        }
+        let files: Vec<Stored> = names.iter().map(|name| Stored::open(&folder.join(name))).collect::<Result<_, _>>()?;
+        let weights = Self::of(path, files)?;
+        match index.weight_map.keys().find(|name| !weights.places.contains_key(*name)) {
+            Some(name) => Err(damaged(path, format!("no file of it holds `{name}`"))),
+            None => Ok(weights),
+        }
     }
 
     /// The file, or the index of several.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The names of the files that hold tensors.
+    pub fn file_names(&self) -> Vec<String> {
+        let name = |file: &Stored| file.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        self.files.iter().map(name).collect()
     }
 
     /// Every tensor's name.
@@ -112,87 +145,71 @@ impl Weights {
 
     /// The shape of a tensor.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        Some(&self.info(name)?.1.shape)
+        Some(&self.entry(name)?.1.shape)
     }
 
     /// The number format of a tensor, as safetensors names it.
     pub fn format(&self, name: &str) -> Option<String> {
-        Some(format!("{:?}", self.info(name)?.1.dtype))
+        self.dtype(name).map(|format| format!("{format:?}"))
+    }
+
+    pub(crate) fn dtype(&self, name: &str) -> Option<Dtype> {
+        Some(self.entry(name)?.1.format)
+    }
+
+    /// Whether a tensor holds whole numbers, or yes and no.
+    pub fn is_whole(&self, name: &str) -> bool {
+        use Dtype::{BOOL, I8, I16, I32, I64, U8};
+        self.entry(name).is_some_and(|(_, entry)| matches!(entry.format, I64 | I32 | I16 | I8 | U8 | BOOL))
     }
 
     /// The values of a tensor as f32, row-major.
     pub fn values(&self, name: &str) -> Result<Vec<f32>, ModelError> {
-        let (file, info) = self.info(name).ok_or_else(|| self.absent(name))?;
-        let data = file.data(info);
-        match info.dtype {
+        let (file, entry) = self.entry(name).ok_or_else(|| self.absent(name))?;
+        let data = file.data(entry);
+        match entry.format {
             Dtype::F32 => Ok(data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
             Dtype::F64 => Ok(data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect()),
-            Dtype::BF16 => Ok(data.as_chunks::<2>().0.iter().map(|b| brain(u16::from_le_bytes(*b))).collect()),
-            Dtype::F16 => Ok(data.as_chunks::<2>().0.iter().map(|b| half(u16::from_le_bytes(*b))).collect()),
+            Dtype::BF16 => Ok(data.as_chunks::<2>().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect()),
+            Dtype::F16 => Ok(data.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect()),
             other => Err(file.format_error(name, "F32, F64, F16 or BF16", other)),
+        }
+    }
+
+    /// The values of any tensor as f64, row-major.
+    pub fn wide_values(&self, name: &str) -> Result<Vec<f64>, ModelError> {
+        if self.is_whole(name) {
+            return Ok(self.whole_numbers(name)?.into_iter().map(|value| value as f64).collect());
+        }
+        match self.entry(name) {
+            Some((file, entry)) if entry.format == Dtype::F64 => {
+                Ok(file.data(entry).as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect())
+            }
+            _ => Ok(self.values(name)?.into_iter().map(f64::from).collect()),
         }
     }
 
     /// The values of a tensor of whole numbers, or of yes (1) and no (0).
     pub fn whole_numbers(&self, name: &str) -> Result<Vec<i64>, ModelError> {
-        let (file, info) = self.info(name).ok_or_else(|| self.absent(name))?;
-        let data = file.data(info);
-        match info.dtype {
+        let (file, entry) = self.entry(name).ok_or_else(|| self.absent(name))?;
+        let data = file.data(entry);
+        match entry.format {
             Dtype::I64 => Ok(data.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect()),
             Dtype::I32 => Ok(data.as_chunks::<4>().0.iter().map(|b| i64::from(i32::from_le_bytes(*b))).collect()),
+            Dtype::I16 => Ok(data.as_chunks::<2>().0.iter().map(|b| i64::from(i16::from_le_bytes(*b))).collect()),
+            Dtype::I8 => Ok(data.iter().map(|&b| i64::from(b as i8)).collect()),
             Dtype::U8 | Dtype::BOOL => Ok(data.iter().map(|&b| i64::from(b)).collect()),
-            other => Err(file.format_error(name, "I64, I32, U8 or BOOL", other)),
+            other => Err(file.format_error(name, "I64, I32, I16, I8, U8 or BOOL", other)),
         }
     }
 
-    fn info(&self, name: &str) -> Option<(&File, &TensorInfo)> {
+    fn entry(&self, name: &str) -> Option<(&Stored, &Entry)> {
         let file = &self.files[*self.places.get(name)?];
         Some((file, file.tensors.get(name)?))
     }
 
     fn absent(&self, name: &str) -> ModelError {
-        ModelError::Damaged { path: self.path.clone(), reason: format!("there is no tensor `{name}`") }
-    }
-}
-
-impl File {
-    /// A plain read, not a memory map: a file that changes underneath must not be undefined behaviour.
-    fn open(path: &Path) -> Result<Self, ModelError> {
-        Self::parse(std::fs::read(path).map_err(|source| ModelError::File { path: path.into(), source })?, path)
-    }
-
-    fn parse(bytes: Vec<u8>, path: &Path) -> Result<Self, ModelError> {
-        let damaged =
-            |error: safetensors::SafeTensorError| ModelError::Damaged { path: path.into(), reason: error.to_string() };
-        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
-        let tensors = metadata.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
-        Ok(Self { path: path.into(), start: header + size_of::<u64>(), bytes, tensors })
-    }
-
-    fn data(&self, info: &TensorInfo) -> &[u8] {
-        let (from, to) = info.data_offsets;
-        &self.bytes[self.start + from..self.start + to]
-    }
-
-    fn format_error(&self, name: &str, expected: &'static str, found: Dtype) -> ModelError {
-        ModelError::Format { path: self.path.clone(), name: name.to_owned(), expected, found: format!("{found:?}") }
-    }
-}
-
-/// bfloat16 to single precision.
-fn brain(bits: u16) -> f32 {
-    f32::from_bits(u32::from(bits) << 16)
-}
-
-/// IEEE half precision to single.
-fn half(bits: u16) -> f32 {
-    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f32::from(bits & 0x3ff));
-    match exponent {
-        0 => sign * fraction * 2f32.powi(-24),
-        31 if fraction == 0.0 => sign * f32::INFINITY,
-        31 => f32::NAN,
-        _ => sign * (1.0 + fraction / 1024.0) * 2f32.powi(exponent - 15),
+        damaged(&self.path, format!("there is no tensor `{name}`"))
     }
 }
 
@@ -201,13 +218,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_precision_is_read_exactly() {
-        assert_eq!(half(0x3c00), 1.0);
-        assert_eq!(half(0xc000), -2.0);
-        assert_eq!(half(0x0001), 2f32.powi(-24));
-        assert_eq!(half(0x7bff), 65504.0);
-        assert!(half(0x7e00).is_nan() && half(0xfc00) == f32::NEG_INFINITY);
-        assert_eq!(brain(0x3f80), 1.0);
+    fn every_precision_is_read_exactly() {
+        let read = |format, data: &[u8]| {
+            let view = safetensors::tensor::TensorView::new(format, vec![2], data).unwrap();
+            let bytes = safetensors::serialize([("a", view)], None).unwrap();
+            Weights::from_bytes(bytes, Path::new("model.safetensors")).unwrap().values("a").unwrap()
+        };
+        assert_eq!(read(Dtype::F16, &[0x00, 0xc0, 0x01, 0x00]), [-2.0, 2f32.powi(-24)]);
+        assert_eq!(read(Dtype::BF16, &[0x80, 0x3f, 0x00, 0xc0]), [1.0, -2.0]);
+        let wide: Vec<u8> = [0.1f64, -1e300].iter().flat_map(|value| value.to_le_bytes()).collect();
+        assert_eq!(read(Dtype::F64, &wide), [0.1, f32::NEG_INFINITY]);
     }
 
     #[test]
@@ -221,7 +241,7 @@ mod tests {
         write("one.safetensors", "a");
         write("two.safetensors", "b");
         let index =
-            |map: &str| std::fs::write(folder.path().join(INDEX), format!("{{\"weight_map\": {map}}}")).unwrap();
+            |map: &str| std::fs::write(folder.path().join(NAMES[1]), format!("{{\"weight_map\": {map}}}")).unwrap();
         index(r#"{"a": "one.safetensors", "b": "two.safetensors"}"#);
         let weights = Weights::open(folder.path()).unwrap();
         assert_eq!(weights.names().collect::<Vec<_>>(), ["a", "b"]);
@@ -231,5 +251,57 @@ mod tests {
         assert!(error.contains("`../one.safetensors` is not the name of a file in the same folder"), "{error}");
         index(r#"{"a": "one.safetensors", "c": "two.safetensors"}"#);
         assert!(Weights::open(folder.path()).unwrap_err().to_string().contains("no file of it holds `c`"));
+    }
+
+    #[test]
+    fn a_tensor_in_two_files_and_a_file_that_is_missing_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = [0; 8];
+        let view = || safetensors::tensor::TensorView::new(Dtype::F32, vec![2], &data).unwrap();
+        for file in ["one.safetensors", "two.safetensors"] {
+            std::fs::write(folder.path().join(file), safetensors::serialize([("a", view())], None).unwrap()).unwrap();
+        }
+        let said = |map: &str| {
+            std::fs::write(folder.path().join(NAMES[1]), format!("{{\"weight_map\": {map}}}")).unwrap();
+            Weights::open(folder.path()).unwrap_err().to_string()
+        };
+        let twice = said(r#"{"a": "one.safetensors", "b": "two.safetensors"}"#);
+        assert!(twice.contains("`a` is both in ") && twice.contains("two.safetensors"), "{twice}");
+        let missing = said(r#"{"a": "one.safetensors", "b": "three.safetensors", "c": "four.safetensors"}"#);
+        assert!(missing.contains("of 3 files, these are missing: four.safetensors, three.safetensors"), "{missing}");
+    }
+
+    #[test]
+    fn a_header_that_lies_is_refused() {
+        let header = |text: &str, data: usize| {
+            let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+            bytes.extend(text.as_bytes());
+            bytes.resize(bytes.len() + data, 0);
+            Weights::from_bytes(bytes, Path::new("model.safetensors"))
+        };
+        let one = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+        assert_eq!(header(one, 8).unwrap().values("a").unwrap(), [0.0; 2]);
+        let lies = [
+            (one, 4),
+            (one, 12),
+            (r#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#, 8),
+            (r#"{"a":{"dtype":"F32","shape":[9223372036854775807,4],"data_offsets":[0,8]}}"#, 8),
+            (r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#, 8),
+            (
+                r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#,
+                12,
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
+                8,
+            ),
+        ];
+        for (text, data) in lies {
+            let error = header(text, data).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains("not a readable weights file"), "{text}: {error}");
+        }
+        for bytes in [vec![], vec![0xff; 8], vec![0xff; 64]] {
+            assert!(Weights::from_bytes(bytes, Path::new("model.safetensors")).is_err());
+        }
     }
 }

@@ -29,7 +29,7 @@ pub use config_error::ConfigError;
 pub use embedding::Embedding;
 pub use florin_backend::Activation;
 pub use gru::Gru;
-pub use initialise::{constant, normal, ones, zeros};
+pub use initialise::{constant, normal, ones, unfilled, zeros};
 pub use linear::Linear;
 pub use mask::Mask;
 pub use mlp::Mlp;

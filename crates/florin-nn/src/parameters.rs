@@ -158,14 +158,20 @@ impl ModuleMapper for Assigner<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let shape = param.val().dims();
+        // A parameter without values must not draw them only to be asked for its shape.
+        let shape: [usize; D] = param.lazy_shape().dims();
         let transposed = self.place.is_transposed();
         let stored: Vec<usize> = if transposed { shape.iter().rev().copied().collect() } else { shape.to_vec() };
         let Some(values) = (self.source)(&self.place.name(), &stored) else { return param };
         let values = if transposed { transpose(&values, stored[0], stored[1]) } else { values };
+        let data = TensorData::new(values, shape);
+        if !param.is_initialized() {
+            let tensor = Tensor::from_data(data, &param.lazy_device());
+            return Param::initialized(param.id, tensor).set_require_grad(true);
+        }
         param.map(|tensor| {
             let tracked = tensor.is_require_grad();
-            let new = Tensor::from_data(TensorData::new(values, shape), &tensor.device());
+            let new = Tensor::from_data(data, &tensor.device());
             if tracked { new.require_grad() } else { new }
         })
     }
