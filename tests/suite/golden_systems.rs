@@ -13,6 +13,11 @@ use crate::golden_tolerance::{GRADIENT, LOSS, OUTPUT};
 use crate::golden_weights::{stored, uniform};
 
 #[test]
+fn golden_systems_series() {
+    check("series");
+}
+
+#[test]
 fn golden_systems_text() {
     check("text");
 }

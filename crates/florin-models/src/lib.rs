@@ -8,6 +8,8 @@ pub mod system;
 
 pub mod bert;
 pub mod document;
+pub mod patch_tst;
+pub mod temporal_convolution;
 
 pub mod checkpoint;
 pub mod hub;
@@ -15,6 +17,7 @@ pub mod names;
 pub mod weights;
 
 mod loss;
+mod marks;
 mod mismatch;
 mod named_tensors;
 

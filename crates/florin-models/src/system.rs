@@ -17,7 +17,7 @@ use crate::checkpoint::{self, in_file};
 use crate::named_tensors::{Inputs, Outputs};
 use crate::names::Names;
 use crate::weights::Weights;
-use crate::{ModelError, bert};
+use crate::{ModelError, bert, patch_tst, temporal_convolution};
 
 /// An input that a system takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -94,7 +94,13 @@ pub struct Opened<M> {
 type Opener = fn(&Checkpoint, &Device) -> Result<Box<dyn System>, ModelError>;
 
 /// What answers to a `model_type`.
-const FAMILIES: &[(&str, Opener)] = &[("bert", |checkpoint, device| Ok(Box::new(bert::Bert::of(checkpoint, device)?)))];
+const FAMILIES: &[(&str, Opener)] = &[
+    ("bert", |checkpoint, device| Ok(Box::new(bert::Bert::of(checkpoint, device)?))),
+    ("florin-temporal-convolution", |checkpoint, device| {
+        Ok(Box::new(temporal_convolution::TemporalConvolution::of(checkpoint, device)?))
+    }),
+    ("patchtst", |checkpoint, device| Ok(Box::new(patch_tst::PatchTst::of(checkpoint, device)?))),
+];
 
 /// Opens whatever system a folder holds.
 pub fn open(folder: &Path, device: &Device) -> Result<Box<dyn System>, ModelError> {
