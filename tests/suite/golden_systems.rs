@@ -22,6 +22,11 @@ fn golden_systems_text() {
     check("text");
 }
 
+#[test]
+fn golden_systems_video() {
+    check("video");
+}
+
 /// Checks every case of a family and tells of all that fail.
 fn check(family: &str) {
     let prefix = format!("system_{family}_");

@@ -1,19 +1,26 @@
-//! Encoders of one modality each: text, image, layout, series.
+//! Encoders of one modality each: text, image, layout, video, series, tables.
 //!
 //! One file an architecture. Files, checkpoint names and presets belong to `florin-models`; nothing here mixes modalities.
 
 mod activation;
 mod bert;
+mod frames;
 mod layout;
+mod nearest;
 mod patch_tst;
 mod patch_tst_masking;
 mod patch_tst_scaling;
 mod sine_positions;
 mod temporal_convolution;
+mod time_sformer;
+mod tubelets;
+mod video_mae;
+mod video_mae_decoder;
 mod vit;
 
 pub use activation::activation;
 pub use bert::{BertConfig, BertEncoder, BertInput};
+pub use frames::{FrameEncoder, FrameInput, FramePooling, MaxOfFrames, MeanOfFrames};
 pub use layout::{LayoutConfig, LayoutEncoder, LayoutInput};
 pub use patch_tst::{PatchTstBlock, PatchTstConfig, PatchTstEncoder, PatchTstInput, PatchTstOutput};
 pub use patch_tst_masking::{ForecastPatches, PatchTstMaskingConfig};
@@ -21,6 +28,10 @@ pub use patch_tst_scaling::{Scaled, Scaling, ScalingName};
 pub use temporal_convolution::{
     TemporalBlock, TemporalConvolutionConfig, TemporalConvolutionEncoder, TemporalConvolutionInput, last_kept,
 };
+pub use time_sformer::{TemporalAttention, TimeSformerBlock, TimeSformerConfig, TimeSformerEncoder, TimeSformerInput};
+pub use tubelets::{HiddenTubelets, tubelets};
+pub use video_mae::{Sides, VideoMaeConfig, VideoMaeEncoder, VideoMaeInput};
+pub use video_mae_decoder::{VideoMaeDecoder, VideoMaeDecoderConfig};
 pub use vit::{VitConfig, VitEncoder, VitInput, patches};
 
 /// A configuration that cannot be built.

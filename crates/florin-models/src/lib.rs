@@ -10,12 +10,15 @@ pub mod bert;
 pub mod document;
 pub mod patch_tst;
 pub mod temporal_convolution;
+pub mod time_sformer;
+pub mod video_mae;
 
 pub mod checkpoint;
 pub mod hub;
 pub mod names;
 pub mod weights;
 
+mod clips;
 mod loss;
 mod marks;
 mod mismatch;

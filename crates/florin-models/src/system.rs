@@ -17,7 +17,7 @@ use crate::checkpoint::{self, in_file};
 use crate::named_tensors::{Inputs, Outputs};
 use crate::names::Names;
 use crate::weights::Weights;
-use crate::{ModelError, bert, patch_tst, temporal_convolution};
+use crate::{ModelError, bert, patch_tst, temporal_convolution, time_sformer, video_mae};
 
 /// An input that a system takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -100,6 +100,8 @@ const FAMILIES: &[(&str, Opener)] = &[
         Ok(Box::new(temporal_convolution::TemporalConvolution::of(checkpoint, device)?))
     }),
     ("patchtst", |checkpoint, device| Ok(Box::new(patch_tst::PatchTst::of(checkpoint, device)?))),
+    ("timesformer", |checkpoint, device| Ok(Box::new(time_sformer::TimeSformer::of(checkpoint, device)?))),
+    ("videomae", |checkpoint, device| Ok(Box::new(video_mae::VideoMae::of(checkpoint, device)?))),
 ];
 
 /// Opens whatever system a folder holds.
