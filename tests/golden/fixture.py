@@ -114,6 +114,6 @@ def differences(committed: Path, fresh: Path) -> list[str]:
         elif name.startswith("expected."):
             if not np.allclose(old[name], new[name], rtol=1e-8, atol=1e-10):
                 found.append(f"{name}: differs by up to {np.abs(old[name] - new[name]).max()}")
-        elif not np.array_equal(old[name], new[name]):
+        elif not np.array_equal(old[name], new[name], equal_nan=True):
             found.append(f"{name}: differs")
     return [f"{committed.name}: {line}" for line in found]

@@ -14,8 +14,18 @@ use crate::golden_tolerance::{GRADIENT, LOSS, OUTPUT};
 use crate::golden_weights::{stored, uniform};
 
 #[test]
+fn golden_systems_series() {
+    check("series");
+}
+
+#[test]
 fn golden_systems_text() {
     check("text");
+}
+
+#[test]
+fn golden_systems_video() {
+    check("video");
 }
 
 /// Checks every case of a family and tells of all that fail.

@@ -1,15 +1,37 @@
-//! Encoders of one modality each: text, image, layout.
+//! Encoders of one modality each: text, image, layout, video, series, tables.
 //!
 //! One file an architecture. Files, checkpoint names and presets belong to `florin-models`; nothing here mixes modalities.
 
 mod activation;
 mod bert;
+mod frames;
 mod layout;
+mod nearest;
+mod patch_tst;
+mod patch_tst_masking;
+mod patch_tst_scaling;
+mod sine_positions;
+mod temporal_convolution;
+mod time_sformer;
+mod tubelets;
+mod video_mae;
+mod video_mae_decoder;
 mod vit;
 
 pub use activation::activation;
 pub use bert::{BertConfig, BertEncoder, BertInput};
+pub use frames::{FrameEncoder, FrameInput, FramePooling, MaxOfFrames, MeanOfFrames};
 pub use layout::{LayoutConfig, LayoutEncoder, LayoutInput};
+pub use patch_tst::{PatchTstBlock, PatchTstConfig, PatchTstEncoder, PatchTstInput, PatchTstOutput};
+pub use patch_tst_masking::{ForecastPatches, PatchTstMaskingConfig};
+pub use patch_tst_scaling::{Scaled, Scaling, ScalingName};
+pub use temporal_convolution::{
+    TemporalBlock, TemporalConvolutionConfig, TemporalConvolutionEncoder, TemporalConvolutionInput, last_kept,
+};
+pub use time_sformer::{TemporalAttention, TimeSformerBlock, TimeSformerConfig, TimeSformerEncoder, TimeSformerInput};
+pub use tubelets::{HiddenTubelets, tubelets};
+pub use video_mae::{Sides, VideoMaeConfig, VideoMaeEncoder, VideoMaeInput};
+pub use video_mae_decoder::{VideoMaeDecoder, VideoMaeDecoderConfig};
 pub use vit::{VitConfig, VitEncoder, VitInput, patches};
 
 /// A configuration that cannot be built.
@@ -48,6 +70,18 @@ pub enum ConfigError {
         /// What was asked for.
         found: usize,
     },
+    /// A setting that is none of those there are.
+    #[error("{encoder}: {name} must be {expected}, found {found}")]
+    Choice {
+        /// Which encoder.
+        encoder: &'static str,
+        /// Which setting.
+        name: &'static str,
+        /// What it may be.
+        expected: &'static str,
+        /// What was asked for.
+        found: String,
+    },
     /// A picture must be cut into whole patches.
     #[error("vit: patch ({patch}) must divide height ({height}) and width ({width})")]
     Patch {
@@ -74,4 +108,9 @@ fn check_size(
 /// Checks that heads divide the width.
 fn check_heads(encoder: &'static str, heads: usize, dim: usize) -> Result<(), ConfigError> {
     if heads > 0 && dim.is_multiple_of(heads) { Ok(()) } else { Err(ConfigError::Heads { encoder, heads, dim }) }
+}
+
+/// The error of a setting that is none of those there are.
+fn no_such(encoder: &'static str, name: &'static str, expected: &'static str, found: impl ToString) -> ConfigError {
+    ConfigError::Choice { encoder, name, expected, found: found.to_string() }
 }

@@ -8,6 +8,10 @@ pub mod system;
 
 pub mod bert;
 pub mod document;
+pub mod patch_tst;
+pub mod temporal_convolution;
+pub mod time_sformer;
+pub mod video_mae;
 
 pub mod beside;
 pub mod checkpoint;
@@ -17,7 +21,9 @@ pub mod names;
 pub mod verify;
 pub mod weights;
 
+mod clips;
 mod loss;
+mod marks;
 mod mismatch;
 mod named_tensors;
 

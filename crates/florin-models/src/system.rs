@@ -19,7 +19,7 @@ use crate::mismatch::nearest_of;
 use crate::named_tensors::{Inputs, Outputs};
 use crate::names::Names;
 use crate::weights::{self, Weights};
-use crate::{ModelError, bert, beside};
+use crate::{ModelError, bert, beside, patch_tst, temporal_convolution, time_sformer, video_mae};
 
 /// An input that a system takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -120,7 +120,15 @@ const MOST_LAYERS: i64 = 4096;
 type Opener = fn(&Checkpoint, &Device) -> Result<Box<dyn System>, ModelError>;
 
 /// What answers to a `model_type`.
-const FAMILIES: &[(&str, Opener)] = &[("bert", |checkpoint, device| Ok(Box::new(bert::Bert::of(checkpoint, device)?)))];
+const FAMILIES: &[(&str, Opener)] = &[
+    ("bert", |checkpoint, device| Ok(Box::new(bert::Bert::of(checkpoint, device)?))),
+    ("florin-temporal-convolution", |checkpoint, device| {
+        Ok(Box::new(temporal_convolution::TemporalConvolution::of(checkpoint, device)?))
+    }),
+    ("patchtst", |checkpoint, device| Ok(Box::new(patch_tst::PatchTst::of(checkpoint, device)?))),
+    ("timesformer", |checkpoint, device| Ok(Box::new(time_sformer::TimeSformer::of(checkpoint, device)?))),
+    ("videomae", |checkpoint, device| Ok(Box::new(video_mae::VideoMae::of(checkpoint, device)?))),
+];
 
 /// Opens whatever system a folder holds.
 pub fn open(folder: &Path, device: &Device) -> Result<Box<dyn System>, ModelError> {

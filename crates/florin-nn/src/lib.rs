@@ -4,6 +4,7 @@
 //! faster operation underneath serves every model at once. No encoder, no task, no file lives here.
 
 mod attention;
+mod batch_norm;
 mod config_error;
 mod embedding;
 mod gru;
@@ -25,6 +26,7 @@ pub use attention::{
     HierarchicalAttentionConfig, Pairing, PerceiverLayer, PerceiverResampler, PerceiverResamplerConfig, Pooled,
     RelativeBias, RelativeBiasConfig, Rotary, Sides, SlidingWindow, Weighing, alibi_bias, alibi_slopes, sparsemax,
 };
+pub use batch_norm::{BatchNorm, Norm};
 pub use config_error::ConfigError;
 pub use embedding::Embedding;
 pub use florin_backend::Activation;
