@@ -16,8 +16,9 @@ const BENCHES: [(&str, &str); 3] =
 const TURNS: usize = 3;
 /// Threads of both sides, so that a larger machine compares the same.
 const THREADS: &str = "2";
-/// How long a case is timed in a turn, after a warm-up.
-const SECONDS: &str = "1";
+/// How long a case is timed in a turn, after a warm-up, ten calls at least: the whole comparison then takes twelve minutes on two
+/// cores, and would take about twice that with a second for each.
+const SECONDS: &str = "0.4";
 
 /// Milliseconds by case, one a turn.
 type Times = BTreeMap<String, Vec<f64>>;
@@ -52,7 +53,9 @@ fn florin(bench: &str) -> Result<BTreeMap<String, f64>> {
         fs::remove_dir_all(&folder)?;
     }
     let home = folder.to_string_lossy();
-    let timing = ["--warm-up-time", "0.5", "--measurement-time", SECONDS, "--sample-size", "10"];
+    // Only medians are read: the fewest resamples that criterion accepts without a complaint.
+    let timing =
+        ["--warm-up-time", "0.2", "--measurement-time", SECONDS, "--sample-size", "10", "--nresamples", "1001"];
     // All packages are named each time: alone, each would have Burn compiled anew with features of its own.
     let packages = BENCHES.iter().flat_map(|(package, _)| ["-p", package]);
     let arguments: Vec<&str> =
