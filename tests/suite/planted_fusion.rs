@@ -3,7 +3,7 @@
 use burn::module::Module;
 use florin_fusion::{AnyFusion, Fusion, ModalityDropout};
 
-use crate::planted::training::{Classifier, cpu};
+use crate::planted::training::{Classifier, Course, cpu};
 use crate::planted::{Draw, Task, is_additive, kinds, retrieval};
 
 const ROWS: usize = 2000;
@@ -13,7 +13,9 @@ fn interactions_learn_the_exclusive_or_and_sums_provably_do_not() {
     let task = Task::ExclusiveOr(2);
     for (name, config) in kinds(2) {
         let sample = task.sample(ROWS, &mut Draw::new(1000));
-        let score = Classifier::trained(&config, task, 400, 1, 0.0).valid().score(&sample, &sample.streams(&cpu()));
+        let score = Classifier::trained(&config, task, Course::usual(400), 1, 0.0)
+            .valid()
+            .score(&sample, &sample.streams(&cpu()));
         if is_additive(&config) {
             // A sum's four margins add up to nothing, so its cross-entropy is at least ln 2 on even classes; 2,000 rows are nearly even.
             assert!(score.loss > 2f64.ln() - 0.01, "{name}: {score:?}");
@@ -29,7 +31,7 @@ fn one_modality_of_an_exclusive_or_says_nothing() {
     let task = Task::ExclusiveOr(2);
     let sample = task.sample(ROWS, &mut Draw::new(1000));
     for (name, config) in kinds(2).into_iter().filter(|(name, _)| ["gated", "low_rank"].contains(&name.as_str())) {
-        let model = Classifier::trained(&config, task, 100, 1, 0.0).valid();
+        let model = Classifier::trained(&config, task, Course::usual(100), 1, 0.0).valid();
         for alone in 0..2 {
             let streams = sample.streams(&cpu()).into_iter().enumerate();
             let streams: Vec<_> = streams.map(|(m, stream)| stream.present_in(vec![m == alone; ROWS])).collect();
@@ -42,9 +44,9 @@ fn one_modality_of_an_exclusive_or_says_nothing() {
 #[test]
 fn a_third_modality_is_found_from_two_unless_pairs_are_shuffled() {
     let (_, config) = kinds(2).into_iter().find(|(name, _)| name == "low_rank").expect("a kind");
-    assert!(retrieval::recall(&config, 400, 1, false) > 0.85);
+    assert!(retrieval::recall(&config, Course::usual(400), 1, false) > 0.85);
     // Chance is 1 in 64 of 512 rows: 8 of them, give or take 3.
-    assert!(retrieval::recall(&config, 100, 1, true) < 0.05);
+    assert!(retrieval::recall(&config, Course::usual(100), 1, true) < 0.05);
 }
 
 #[test]
@@ -52,7 +54,7 @@ fn with_modalities_missing_no_kind_falls_below_the_best_one_present() {
     let task = Task::Redundant;
     let sample = task.sample(ROWS, &mut Draw::new(1000));
     for (name, config) in kinds(3) {
-        let model = Classifier::trained(&config, task, 250, 1, 0.5).valid();
+        let model = Classifier::trained(&config, task, Course::usual(250), 1, 0.5).valid();
         let mut before = 1.0;
         for rate in [0.0, 0.3, 0.6, 0.9] {
             let streams = ModalityDropout { rate, seed: 3 }.apply(sample.streams(&cpu()), 0);
@@ -68,7 +70,7 @@ fn with_modalities_missing_no_kind_falls_below_the_best_one_present() {
 fn a_dynamic_fusion_follows_the_indicator_and_spends_less_where_it_may() {
     let task = Task::Switch(50);
     let (_, config) = kinds(3).into_iter().find(|(name, _)| name == "dynamic").expect("a kind");
-    let model = Classifier::trained(&config, task, 400, 1, 0.0).valid();
+    let model = Classifier::trained(&config, task, Course::usual(400), 1, 0.0).valid();
     let sample = task.sample(ROWS, &mut Draw::new(1000));
     let streams = sample.streams(&cpu());
     assert!(model.score(&sample, &streams).accuracy > 0.98);

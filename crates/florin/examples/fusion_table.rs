@@ -1,4 +1,5 @@
-//! Every kind of fusion on planted structure, in one table: `cargo run -p florin --example fusion_table [-- --json] [--seeds N] [--steps N] [--kind NAME]`.
+//! Every kind of fusion on planted structure, in one table: `cargo run -p florin --example fusion_table [-- --json] [--seeds N] [--steps N]
+//! [--rate N] [--rise N] [--kind NAME]`.
 //!
 //! Columns: exclusive or of two and of three modalities; recall at 1 of a third modality from two, and with shuffled pairs; accuracy with
 //! modalities missing at four rates, and by how much it is at worst below the best single modality that a row has (a
@@ -11,7 +12,7 @@ use std::time::Instant;
 
 use burn::module::Module;
 use florin_fusion::{AnyFusion, Fusion, FusionConfig, ModalityDropout};
-use planted::training::{Classifier, cpu};
+use planted::training::{Classifier, Course, cpu};
 use planted::{Draw, Task, kinds, retrieval};
 
 /// Rates at which a modality is missing.
@@ -31,11 +32,14 @@ type Row = Vec<Option<f64>>;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let number = |name: &str, usual: u64| {
+    let number = |name: &str, usual: f64| {
         let place = arguments.iter().position(|argument| argument == name);
         place.and_then(|place| arguments.get(place + 1)?.parse().ok()).unwrap_or(usual)
     };
-    let (seeds, steps) = (number("--seeds", 3), number("--steps", 400) as usize);
+    let (seeds, steps) = (number("--seeds", 3.0) as u64, number("--steps", 400.0) as usize);
+    let usual = Course::usual(steps);
+    let (learning_rate, rise) = (number("--rate", usual.learning_rate), number("--rise", usual.rise));
+    let course = Course { steps, learning_rate, rise };
     let wanted = arguments.iter().position(|argument| argument == "--kind").and_then(|place| arguments.get(place + 1));
     let mut lines = Vec::new();
     for (name, config) in
@@ -43,7 +47,7 @@ fn main() {
     {
         let two = kinds(2).into_iter().find(|(other, _)| *other == name).expect("the same kinds for two modalities").1;
         let start = Instant::now();
-        let rows: Vec<Row> = (1..=seeds).map(|seed| measure(&two, &config, steps, seed)).collect();
+        let rows: Vec<Row> = (1..=seeds).map(|seed| measure(&two, &config, course, seed)).collect();
         lines.push((name, rows, start.elapsed().as_secs_f64()));
         eprintln!("{}: {:.1} s", lines[lines.len() - 1].0, lines[lines.len() - 1].2);
     }
@@ -51,25 +55,25 @@ fn main() {
 }
 
 /// One seed of one kind.
-fn measure(two: &FusionConfig, three: &FusionConfig, steps: usize, seed: u64) -> Row {
+fn measure(two: &FusionConfig, three: &FusionConfig, course: Course, seed: u64) -> Row {
     let exclusive = |config, count| {
         let task = Task::ExclusiveOr(count);
         let sample = task.sample(ROWS, &mut Draw::new(1000 + seed));
-        Classifier::trained(config, task, steps, seed, 0.0).valid().score(&sample, &sample.streams(&cpu()))
+        Classifier::trained(config, task, course, seed, 0.0).valid().score(&sample, &sample.streams(&cpu()))
     };
     let (both, all) = (exclusive(two, 2), exclusive(three, 3));
     let mut row = vec![Some(both.accuracy), Some(all.accuracy), Some(both.loss)];
     // Two classes are too few for a product of experts to point anywhere.
     let points = two.init(&cpu()).dim() > 2;
-    row.extend([false, true].map(|shuffled| points.then(|| retrieval::recall(two, steps, seed, shuffled))));
-    row.extend(missing(three, steps, seed));
-    row.extend(switch(three, steps, seed));
+    row.extend([false, true].map(|shuffled| points.then(|| retrieval::recall(two, course, seed, shuffled))));
+    row.extend(missing(three, course, seed));
+    row.extend(switch(three, course, seed));
     row
 }
 
 /// Accuracy at each rate, and the most that any of them is below the best single modality present.
-fn missing(config: &FusionConfig, steps: usize, seed: u64) -> Row {
-    let model = Classifier::trained(config, Task::Redundant, steps, seed, 0.5).valid();
+fn missing(config: &FusionConfig, course: Course, seed: u64) -> Row {
+    let model = Classifier::trained(config, Task::Redundant, course, seed, 0.5).valid();
     let sample = Task::Redundant.sample(ROWS, &mut Draw::new(1000 + seed));
     let mut below = f64::NEG_INFINITY;
     let mut row: Row = MISSING
@@ -86,9 +90,9 @@ fn missing(config: &FusionConfig, steps: usize, seed: u64) -> Row {
 }
 
 /// Accuracy where half the rows are easy, the first modality's weight on easy and on hard rows, and the work done.
-fn switch(config: &FusionConfig, steps: usize, seed: u64) -> Row {
+fn switch(config: &FusionConfig, course: Course, seed: u64) -> Row {
     let task = Task::Switch(50);
-    let model = Classifier::trained(config, task, steps, seed, 0.0).valid();
+    let model = Classifier::trained(config, task, course, seed, 0.0).valid();
     let sample = task.sample(ROWS, &mut Draw::new(1000 + seed));
     let streams = sample.streams(&cpu());
     let accuracy = model.score(&sample, &streams).accuracy;

@@ -6,7 +6,7 @@ use florin_fusion::{AnyFusion, Fusion, FusionConfig, Stream};
 use florin_losses::{ClipLoss, LogitScale};
 use florin_nn::Linear;
 
-use super::training::{cpu, optimiser, started, step};
+use super::training::{Course, cpu, started};
 use super::{Draw, MODALITIES, WIDTH};
 
 /// Numbers of the code.
@@ -43,19 +43,19 @@ fn pairs(rows: usize, random: &mut Draw, device: &Device) -> (Vec<Stream>, Tenso
 }
 
 /// Recall at 1 among [`CANDIDATES`] after training, on pairs never seen; `shuffled` pairs belong together by chance alone.
-pub(crate) fn recall(config: &FusionConfig, steps: usize, seed: u64, shuffled: bool) -> f64 {
+pub(crate) fn recall(config: &FusionConfig, course: Course, seed: u64, shuffled: bool) -> f64 {
     let device = cpu().autodiff();
     let fusion = started(config, &device, seed);
     let third = Linear::new(WIDTH, fusion.dim(), &device);
     let mut model = Retriever { fusion, third, scale: LogitScale::new(LogitScale::CLIP_TEMPERATURE, &device) };
-    let (mut optimiser, mut random) = (optimiser(1e-2), Draw::new(seed));
-    for index in 0..steps {
+    let (mut optimiser, mut random) = (course.optimiser(), Draw::new(seed));
+    for index in 0..course.steps {
         let (asking, third) = pairs(CANDIDATES, &mut random, &device);
         let third = if shuffled { turned(third) } else { third };
         let fused = model.fusion.fuse(&asking);
         let loss = ClipLoss::default().forward(fused.embedding, model.third.forward(third), model.scale.value());
         let loss = fused.cost.into_iter().fold(loss.loss, |loss, cost| loss + cost);
-        model = step(&mut optimiser, model, loss, index as f64 / steps as f64);
+        model = course.step(&mut optimiser, model, loss, index);
     }
     let model = model.valid();
     (0..8).map(|_| model.found(&mut random)).sum::<f64>() / 8.0

@@ -34,16 +34,34 @@ pub(crate) fn cpu() -> Device {
     florin_backend::device("cpu").expect("the cpu device is always there")
 }
 
-/// AdamW at one rate for all.
-pub(crate) fn optimiser(learning_rate: f64) -> AdamWOptimiser {
-    let group = ParameterGroup { prefix: String::new(), learning_rate, weight_decay: 0.01 };
-    AdamWOptimiser::new(&AdamWSettings { groups: vec![group], beta_1: 0.9, beta_2: 0.98, epsilon: 1e-8 })
+/// How long and how fast something is trained.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Course {
+    pub(crate) steps: usize,
+    pub(crate) learning_rate: f64,
+    /// Share of the run over which the rate rises from nothing.
+    pub(crate) rise: f64,
 }
 
-/// One step down; the rate falls to nothing over the run.
-pub(crate) fn step<M: Module>(optimiser: &mut AdamWOptimiser, model: M, loss: Tensor<1>, done: f64) -> M {
-    let (gradients, _) = Gradients::of(&model, loss.backward()).clip(1.0);
-    optimiser.step(model, &gradients, 1.0 - done)
+impl Course {
+    /// At 0.01 from the first step on, which suits all kinds but the one that is four blocks deep.
+    pub(crate) fn usual(steps: usize) -> Self {
+        Self { steps, learning_rate: 1e-2, rise: 0.0 }
+    }
+
+    /// AdamW at one rate for all parameters.
+    pub(crate) fn optimiser(self) -> AdamWOptimiser {
+        let group = ParameterGroup { prefix: String::new(), learning_rate: self.learning_rate, weight_decay: 0.01 };
+        AdamWOptimiser::new(&AdamWSettings { groups: vec![group], beta_1: 0.9, beta_2: 0.98, epsilon: 1e-8 })
+    }
+
+    /// One step down. The rate rises, and then falls to nothing over the run.
+    pub(crate) fn step<M: Module>(self, optimiser: &mut AdamWOptimiser, model: M, loss: Tensor<1>, index: usize) -> M {
+        let (gradients, _) = Gradients::of(&model, loss.backward()).clip(1.0);
+        let done = index as f64 / self.steps as f64;
+        let risen = if done < self.rise { done / self.rise } else { 1.0 };
+        optimiser.step(model, &gradients, risen * (1.0 - done))
+    }
 }
 
 /// A new fusion whose every matrix starts at a deviation of 1/√input.
@@ -79,12 +97,12 @@ impl Classifier {
     }
 
     /// A classifier trained from nothing, each batch drawn anew; with `dropout`, rows lose modalities at that rate.
-    pub(crate) fn trained(config: &FusionConfig, task: Task, steps: usize, seed: u64, dropout: f64) -> Self {
+    pub(crate) fn trained(config: &FusionConfig, task: Task, course: Course, seed: u64, dropout: f64) -> Self {
         let device = cpu().autodiff();
         let mut model = Self::new(config, &device, seed);
-        let (mut optimiser, mut random) = (optimiser(1e-2), Draw::new(seed));
+        let (mut optimiser, mut random) = (course.optimiser(), Draw::new(seed));
         let dropout = ModalityDropout { rate: dropout, seed };
-        for index in 0..steps {
+        for index in 0..course.steps {
             let sample = task.sample(BATCH, &mut random);
             let streams = dropout.apply(sample.streams(&device), index as u64);
             let fused = model.fusion.fuse(&streams);
@@ -92,7 +110,7 @@ impl Classifier {
             if let Some(cost) = fused.cost {
                 loss = loss + cost;
             }
-            model = step(&mut optimiser, model, loss, index as f64 / steps as f64);
+            model = course.step(&mut optimiser, model, loss, index);
         }
         model
     }
