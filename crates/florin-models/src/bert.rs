@@ -68,6 +68,7 @@ pub struct Bert {
 }
 
 /// A head.
+#[allow(clippy::large_enum_variant, reason = "one a system, never many of them")]
 #[derive(Module, Debug)]
 pub enum BertHead {
     /// Scores of the vocabulary at every token.

@@ -28,7 +28,7 @@ mod mismatch;
 mod named_tensors;
 
 pub use mismatch::Mismatch;
-pub use named_tensors::{Input, Inputs, Numbers, Output, Outputs};
+pub use named_tensors::{Input, Inputs, Numbers, Output, Outputs, Whole};
 pub use system::{Precision, System, Wanted, open};
 pub use verify::verify;
 

@@ -16,6 +16,9 @@ pub enum Numbers {
     Whole(Vec<i64>),
 }
 
+/// Shape and values of whole numbers.
+pub type Whole<'a, const D: usize> = ([usize; D], &'a [i64]);
+
 /// One input, row-major, not yet on a device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input {
@@ -110,11 +113,7 @@ impl Inputs {
     }
 
     /// Shape and values of whole numbers, if given.
-    pub fn maybe_whole<const D: usize>(
-        &self,
-        name: &str,
-        dims: &str,
-    ) -> Result<Option<([usize; D], &[i64])>, ModelError> {
+    pub fn maybe_whole<const D: usize>(&self, name: &str, dims: &str) -> Result<Option<Whole<'_, D>>, ModelError> {
         let Some(input) = self.by_name.get(name) else { return Ok(None) };
         let shape = shape_of::<D>(name, input, dims)?;
         match &input.numbers {

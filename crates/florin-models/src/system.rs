@@ -270,7 +270,7 @@ impl<M: Forward> System for Opened<M> {
     fn save_as(&self, folder: &Path, precision: Precision) -> Result<(), ModelError> {
         std::fs::create_dir_all(folder).map_err(|source| ModelError::File { path: folder.into(), source })?;
         let text = format!("{:#}\n", saved_config(&self.config, precision));
-        florin_data::files::write_atomically(&folder.join("config.json"), |writer| {
+        florin_data::files::write_atomically(folder.join("config.json"), |writer| {
             std::io::Write::write_all(writer, text.as_bytes())
         })?;
         beside::copy(&self.folder, folder)?;

@@ -180,7 +180,7 @@ impl<T: Clone, M: Meaning<T>> Machine<'_, T, M> {
         let target = *self.stack.last().ok_or("there is nothing to add to")?;
         match &mut self.values[target] {
             Value::Sequence(all) => all.extend(parts),
-            Value::Pairs(all) if parts.len() % 2 == 0 => all.extend(parts),
+            Value::Pairs(all) if parts.len().is_multiple_of(2) => all.extend(parts),
             _ => return Err("something is added to what is neither list nor dictionary".to_owned()),
         }
         Ok(())
