@@ -27,6 +27,9 @@ mod golden_token_attention;
 mod golden_trace;
 mod golden_vit;
 
+mod fuzz_corpus;
+mod transformers_round_trip;
+
 mod planted_retrieval;
 
 mod parity;
