@@ -27,7 +27,9 @@ mod golden_token_attention;
 mod golden_trace;
 mod golden_vit;
 
+mod fuzz_corpus;
 mod systems_alone;
+mod transformers_round_trip;
 
 mod planted_retrieval;
 

@@ -84,7 +84,7 @@ pub fn inspect(folder: &Path, device: &Device) -> Result<Summary, ModelError> {
         model_type: checkpoint.model_type()?.to_owned(),
         architecture: checkpoint.architecture()?.to_owned(),
         parameters,
-        memory: Memory { f32: 4 * parameters, f16: 2 * parameters, int8: parameters },
+        memory: Memory { f32: parameters.saturating_mul(4), f16: parameters.saturating_mul(2), int8: parameters },
         wants: system.wants(),
         weights: stored(&checkpoint),
         tokenizer: beside::present(folder, &TOKENIZER),

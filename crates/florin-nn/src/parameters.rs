@@ -94,9 +94,11 @@ pub fn freeze<M: Module>(module: M, frozen: &dyn Fn(&str) -> bool) -> M {
     module.map(&mut Freezer { place: Place::default(), frozen })
 }
 
-/// How many numbers a module's parameters hold.
+/// How many numbers a module's parameters hold, or would hold: none is drawn for it. As many as can be counted, if there are more.
 pub fn count<M: Module>(module: &M) -> usize {
-    module.num_params()
+    let mut counter = Counter(0);
+    module.visit(&mut counter);
+    counter.0
 }
 
 struct Collector {
@@ -115,6 +117,15 @@ impl ModuleVisitor for Collector {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         self.tensors.insert(self.place.name(), self.place.stored(param.val()));
+    }
+}
+
+struct Counter(usize);
+
+impl ModuleVisitor for Counter {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let shape: [usize; D] = param.lazy_shape().dims();
+        self.0 = shape.iter().fold(1usize, |count, &size| count.saturating_mul(size)).saturating_add(self.0);
     }
 }
 

@@ -1,0 +1,100 @@
+//! What is done with bytes that nobody vouches for. Nothing here may panic, hang or take memory without bound; errors are fine.
+//!
+//! The fuzzing targets call these functions on what libFuzzer makes up, and `tests/suite/fuzz_corpus.rs` on the committed corpus.
+
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use burn::prelude::Device;
+use florin_models::checkpoint;
+use florin_models::names::Names;
+use florin_models::verify::check_reference;
+use florin_models::weights::Weights;
+use florin_nn::Linear;
+use tempfile::TempDir;
+
+/// A configuration that fits the weights that [`config`] puts beside what it is given.
+pub const CONFIG: &str = r#"{"model_type": "bert", "architectures": ["BertModel"], "vocab_size": 3, "hidden_size": 2,
+    "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 2, "max_position_embeddings": 2, "type_vocab_size": 1}"#;
+
+/// A safetensors file: every tensor of it in every way, and a layer filled with it.
+pub fn safetensors(bytes: &[u8]) -> bool {
+    read_all(Weights::from_bytes(bytes.to_vec(), Path::new("model.safetensors")))
+}
+
+/// A file that `torch.save` wrote.
+pub fn torch(bytes: &[u8]) -> bool {
+    read_all(Weights::from_torch_bytes(bytes.to_vec(), Path::new("pytorch_model.bin")))
+}
+
+/// The index of two files that are there.
+pub fn index(bytes: &[u8]) -> bool {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = scratch();
+        for (file, name) in [("one.safetensors", "a"), ("two.safetensors", "b")] {
+            fs::write(folder.path().join(file), one_tensor(name)).expect("the scratch folder is writable");
+        }
+        folder
+    });
+    fs::write(folder.path().join("model.safetensors.index.json"), bytes).expect("the scratch folder is writable");
+    read_all(Weights::open(folder.path()))
+}
+
+/// A configuration beside weights of a tiny model: opened, and asked for its sizes.
+pub fn config(bytes: &[u8]) -> bool {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = scratch();
+        fs::write(folder.path().join("config.json"), CONFIG).expect("the scratch folder is writable");
+        let described =
+            florin_models::system::Checkpoint::describe(folder.path()).and_then(|found| found.system(device()));
+        described.and_then(|system| system.save(folder.path())).expect("a tiny model can be saved");
+        folder
+    });
+    fs::write(folder.path().join("config.json"), bytes).expect("the scratch folder is writable");
+    let _ = florin_models::inspect::inspect(folder.path(), device());
+    florin_models::open(folder.path(), device()).is_ok()
+}
+
+/// A file of inputs and outputs.
+pub fn reference(bytes: &[u8]) -> bool {
+    let weights = Weights::from_bytes(bytes.to_vec(), Path::new("reference.safetensors"));
+    weights.and_then(|weights| check_reference(weights, device())).is_ok()
+}
+
+fn read_all(weights: Result<Weights, florin_models::ModelError>) -> bool {
+    let Ok(weights) = weights else { return false };
+    for name in weights.names() {
+        let count: usize = weights.shape(name).expect("a tensor has a shape").iter().product();
+        for found in [weights.values(name).map(|v| v.len()), weights.wide_values(name).map(|v| v.len())] {
+            assert!(
+                found.is_err() || found.is_ok_and(|found| found == count),
+                "{name} has as many values as its shape says"
+            );
+        }
+    }
+    let _ = checkpoint::fill(florin_nn::unfilled(|| Linear::new(2, 2, device())), &weights, &Names::own());
+    true
+}
+
+fn one_tensor(name: &str) -> Vec<u8> {
+    let header = format!(r#"{{"{name}":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}}"#);
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.extend(1f32.to_le_bytes());
+    bytes
+}
+
+/// In memory where the machine has a folder for that: millions of files are written.
+fn scratch() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.expect("a temporary folder")
+}
+
+fn device() -> &'static Device {
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    DEVICE.get_or_init(|| florin_backend::device("cpu").expect("the cpu device is always there"))
+}
