@@ -19,6 +19,11 @@ fn golden_systems_series() {
 }
 
 #[test]
+fn golden_systems_table() {
+    check("table");
+}
+
+#[test]
 fn golden_systems_text() {
     check("text");
 }

@@ -10,6 +10,7 @@ use florin_nn::{AttentionPooling, Encoded, Encoder, Mask, Modality, Tokens};
 
 /// How the frames of a clip become one vector.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a model holds one, not an array of them")]
 pub enum FramePooling {
     /// Their mean.
     Mean(MeanOfFrames),

@@ -5,12 +5,15 @@
 mod activation;
 mod bert;
 mod frames;
+mod ft_transformer;
 mod layout;
 mod nearest;
 mod patch_tst;
 mod patch_tst_masking;
 mod patch_tst_scaling;
 mod sine_positions;
+mod table_input;
+mod table_mlp;
 mod temporal_convolution;
 mod time_sformer;
 mod tubelets;
@@ -21,10 +24,13 @@ mod vit;
 pub use activation::activation;
 pub use bert::{BertConfig, BertEncoder, BertInput};
 pub use frames::{FrameEncoder, FrameInput, FramePooling, MaxOfFrames, MeanOfFrames};
+pub use ft_transformer::{CategoryTokens, FtTransformerBlock, FtTransformerConfig, FtTransformerEncoder, NumberTokens};
 pub use layout::{LayoutConfig, LayoutEncoder, LayoutInput};
 pub use patch_tst::{PatchTstBlock, PatchTstConfig, PatchTstEncoder, PatchTstInput, PatchTstOutput};
 pub use patch_tst_masking::{ForecastPatches, PatchTstMaskingConfig};
 pub use patch_tst_scaling::{Scaled, Scaling, ScalingName};
+pub use table_input::{TableColumns, TableInput};
+pub use table_mlp::{TableMlpBlock, TableMlpConfig, TableMlpEncoder};
 pub use temporal_convolution::{
     TemporalBlock, TemporalConvolutionConfig, TemporalConvolutionEncoder, TemporalConvolutionInput, last_kept,
 };

@@ -8,7 +8,9 @@ pub mod system;
 
 pub mod bert;
 pub mod document;
+pub mod ft_transformer;
 pub mod patch_tst;
+pub mod table_mlp;
 pub mod temporal_convolution;
 pub mod time_sformer;
 pub mod video_mae;
@@ -26,6 +28,7 @@ mod loss;
 mod marks;
 mod mismatch;
 mod named_tensors;
+mod table;
 
 pub use mismatch::Mismatch;
 pub use named_tensors::{Input, Inputs, Numbers, Output, Outputs, Whole};

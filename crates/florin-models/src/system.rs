@@ -19,7 +19,9 @@ use crate::mismatch::nearest_of;
 use crate::named_tensors::{Inputs, Outputs};
 use crate::names::Names;
 use crate::weights::{self, Weights};
-use crate::{ModelError, bert, beside, patch_tst, temporal_convolution, time_sformer, video_mae};
+use crate::{
+    ModelError, bert, beside, ft_transformer, patch_tst, table_mlp, temporal_convolution, time_sformer, video_mae,
+};
 
 /// An input that a system takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -122,6 +124,10 @@ type Opener = fn(&Checkpoint, &Device) -> Result<Box<dyn System>, ModelError>;
 /// What answers to a `model_type`.
 const FAMILIES: &[(&str, Opener)] = &[
     ("bert", |checkpoint, device| Ok(Box::new(bert::Bert::of(checkpoint, device)?))),
+    ("florin-ft-transformer", |checkpoint, device| {
+        Ok(Box::new(ft_transformer::FtTransformer::of(checkpoint, device)?))
+    }),
+    ("florin-table-mlp", |checkpoint, device| Ok(Box::new(table_mlp::TableMlp::of(checkpoint, device)?))),
     ("florin-temporal-convolution", |checkpoint, device| {
         Ok(Box::new(temporal_convolution::TemporalConvolution::of(checkpoint, device)?))
     }),

@@ -69,6 +69,7 @@ pub struct VideoMae {
 
 /// A head.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a model holds one, not an array of them")]
 pub enum VideoMaeHead {
     /// Draws hidden tubelets.
     PreTraining(VideoMaeDecoder),
