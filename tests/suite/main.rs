@@ -28,6 +28,7 @@ mod golden_trace;
 mod golden_vit;
 
 mod fuzz_corpus;
+mod fuzz_readers;
 mod systems_alone;
 mod transformers_round_trip;
 

@@ -2,7 +2,7 @@
 //! it, gives what it gives in the batch.
 
 use burn::prelude::*;
-use florin_models::{Inputs, Outputs};
+use florin_models::{Inputs, Output, Outputs};
 
 use crate::golden_fixture::Fixture;
 use crate::golden_systems::{for_each, inputs, opened};
@@ -13,22 +13,30 @@ const NOT_ALONE: [&str; 2] = ["labels", "return_loss"];
 /// Results over the whole batch.
 const OF_ALL: [&str; 3] = ["loss", "logits_per_image", "logits_per_text"];
 
+/// Cases whose rows are not apart by definition: with `scaling: mean` PatchTST gives a channel of which a row observed nothing the
+/// scale of the whole batch, as transformers does.
+const NOT_APART: [&str; 2] = ["system_series_patchtst_channels", "system_series_patchtst_one"];
+
 #[test]
 fn a_row_alone_is_the_row_in_the_batch() {
     for_each("system_", &|case| {
+        if NOT_APART.contains(&case) {
+            return;
+        }
         let fixture = Fixture::open(case);
         let device = florin_backend::device("cpu").expect("the cpu device is always there");
         let system = opened(&fixture, &device);
         let together = system.forward(&inputs(&fixture, &device)).unwrap_or_else(|error| panic!("{case}: {error}"));
         let mut worst: f64 = 0.0;
-        for row in 0..rows(&fixture) {
+        let rows = rows(&fixture);
+        for row in 0..rows {
             let alone =
                 system.forward(&of_row(&fixture, row, None, &device)).unwrap_or_else(|error| panic!("{case}: {error}"));
-            worst = worst.max(compare(case, row, &together, &alone, false));
+            worst = worst.max(compare(case, [row, rows], &together, &alone, false));
             if let Some(kept) = kept(&fixture, row) {
                 let cut = of_row(&fixture, row, Some(kept), &device);
                 let cut = system.forward(&cut).unwrap_or_else(|error| panic!("{case} without padding: {error}"));
-                worst = worst.max(compare(case, row, &together, &cut, true));
+                worst = worst.max(compare(case, [row, rows], &together, &cut, true));
             }
         }
         println!("alone {case}: largest difference {worst:.1e} of the largest value");
@@ -82,9 +90,11 @@ fn of_row(fixture: &Fixture, row: usize, kept: Option<usize>, device: &Device) -
 }
 
 /// Compares a row of a batch with the same row alone, and gives the largest difference as a share of the largest value.
-fn compare(case: &str, row: usize, together: &Outputs, alone: &Outputs, is_cut: bool) -> f64 {
+fn compare(case: &str, [row, rows]: [usize; 2], together: &Outputs, alone: &Outputs, is_cut: bool) -> f64 {
     let mut worst: f64 = 0.0;
-    for output in together.iter().filter(|output| !OF_ALL.contains(&output.name.as_str())) {
+    // A result of another number of rows (frames, in a clip whose frames never meet) is not taken apart.
+    let of_rows = |output: &&Output| !OF_ALL.contains(&output.name.as_str()) && output.shape[0] == rows;
+    for output in together.iter().filter(of_rows) {
         let single = alone.get(&output.name).unwrap_or_else(|| panic!("{case}: alone there is no {}", output.name));
         let size: usize = output.shape[1..].iter().product();
         let length: usize = single.shape.iter().product();

@@ -33,8 +33,7 @@ pub(crate) fn tidy() -> Result<()> {
     }
     let mut breaches = Vec::new();
     for (name, text) in &files {
-        // Fuzzing is a workspace of its own and no part of the layers.
-        if name.ends_with("Cargo.toml") && name != "Cargo.toml" && name != "fuzz/Cargo.toml" {
+        if name.ends_with("Cargo.toml") && name != "Cargo.toml" {
             breaches.extend(manifest(name, text));
         }
         if name.ends_with(".rs") {

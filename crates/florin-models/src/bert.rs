@@ -98,6 +98,7 @@ struct HeadConfig {
     #[serde(default)]
     id2label: serde_json::Map<String, serde_json::Value>,
     num_labels: Option<usize>,
+    tie_word_embeddings: Option<bool>,
 }
 
 impl HeadConfig {
@@ -136,10 +137,15 @@ impl Bert {
     pub(crate) fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<Self>, ModelError> {
         let config: BertConfig = checkpoint.config()?;
         config.validate()?;
-        let (dim, classes) = (config.hidden_size, checkpoint.config::<HeadConfig>()?.classes());
+        let of_head: HeadConfig = checkpoint.config()?;
+        let (dim, classes) = (config.hidden_size, of_head.classes());
         let architecture = checkpoint.architecture()?;
         let head = match architecture {
             "BertModel" => None,
+            "BertForMaskedLM" | "BertForPreTraining" if of_head.tie_word_embeddings == Some(false) => {
+                let reason = "a decoder of its own (`tie_word_embeddings`: false) is not read; expected the word embeddings as decoder";
+                return Err(checkpoint.refused(reason.to_owned()));
+            }
             "BertForMaskedLM" | "BertForPreTraining" => {
                 Some(BertHead::MaskedLanguage(MaskedLanguageHead::new(&config, device)?))
             }

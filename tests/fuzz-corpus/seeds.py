@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the seeds of the fuzzing corpus: small valid files of every kind that a target reads, called good_*.
 
-    python seeds.py            writes ../tests/fuzz-corpus
+    python seeds.py            writes the folders beside it
 
 Needs torch and safetensors, as tests/golden does. What fuzzing finds is added there by hand, called bad_*, and is not touched.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-CORPUS = Path(__file__).parent.parent / "tests" / "fuzz-corpus"
+CORPUS = Path(__file__).parent
 KINDS = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8]
 CONFIG = dict(
     model_type="bert", architectures=["BertModel"], vocab_size=3, hidden_size=2, num_hidden_layers=1, num_attention_heads=1,

@@ -1,6 +1,6 @@
 //! What is done with bytes that nobody vouches for. Nothing here may panic, hang or take memory without bound; errors are fine.
 //!
-//! The fuzzing targets call these functions on what libFuzzer makes up, and `tests/suite/fuzz_corpus.rs` on the committed corpus.
+//! `fuzz_corpus` calls these functions on the committed corpus; a fuzzing target is one of them and nothing else.
 
 use std::fs;
 use std::path::Path;
@@ -15,21 +15,21 @@ use florin_nn::Linear;
 use tempfile::TempDir;
 
 /// A configuration that fits the weights that [`config`] puts beside what it is given.
-pub const CONFIG: &str = r#"{"model_type": "bert", "architectures": ["BertModel"], "vocab_size": 3, "hidden_size": 2,
+pub(crate) const CONFIG: &str = r#"{"model_type": "bert", "architectures": ["BertModel"], "vocab_size": 3, "hidden_size": 2,
     "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 2, "max_position_embeddings": 2, "type_vocab_size": 1}"#;
 
 /// A safetensors file: every tensor of it in every way, and a layer filled with it.
-pub fn safetensors(bytes: &[u8]) -> bool {
+pub(crate) fn safetensors(bytes: &[u8]) -> bool {
     read_all(Weights::from_bytes(bytes.to_vec(), Path::new("model.safetensors")))
 }
 
 /// A file that `torch.save` wrote.
-pub fn torch(bytes: &[u8]) -> bool {
+pub(crate) fn torch(bytes: &[u8]) -> bool {
     read_all(Weights::from_torch_bytes(bytes.to_vec(), Path::new("pytorch_model.bin")))
 }
 
 /// The index of two files that are there.
-pub fn index(bytes: &[u8]) -> bool {
+pub(crate) fn index(bytes: &[u8]) -> bool {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let folder = scratch();
@@ -43,7 +43,7 @@ pub fn index(bytes: &[u8]) -> bool {
 }
 
 /// A configuration beside weights of a tiny model: opened, and asked for its sizes.
-pub fn config(bytes: &[u8]) -> bool {
+pub(crate) fn config(bytes: &[u8]) -> bool {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let folder = scratch();
@@ -59,7 +59,7 @@ pub fn config(bytes: &[u8]) -> bool {
 }
 
 /// A file of inputs and outputs.
-pub fn reference(bytes: &[u8]) -> bool {
+pub(crate) fn reference(bytes: &[u8]) -> bool {
     let weights = Weights::from_bytes(bytes.to_vec(), Path::new("reference.safetensors"));
     weights.and_then(|weights| check_reference(weights, device())).is_ok()
 }

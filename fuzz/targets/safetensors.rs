@@ -1,5 +1,0 @@
-//! Fuzzes `readers::safetensors`.
-
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| florin_fuzz::readers::safetensors(bytes));
