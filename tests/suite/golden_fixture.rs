@@ -72,14 +72,8 @@ impl Fixture {
 
     /// The names of all inputs.
     pub(crate) fn input_names(&self) -> Vec<String> {
-        let names = self
-            .tensors()
-            .names()
-            .into_iter()
-            .filter_map(|name| name.strip_prefix("input."))
-            .map(str::to_owned)
-            .collect();
-        names
+        let file = self.tensors();
+        file.names().into_iter().filter_map(|name| name.strip_prefix("input.")).map(str::to_owned).collect()
     }
 
     /// Whether an input holds whole numbers.
