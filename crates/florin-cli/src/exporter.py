@@ -90,7 +90,9 @@ def given(folder: Path, arguments: argparse.Namespace, config, accepted: set[str
         inputs |= sound(config, accepted)
     if "past_values" in accepted:
         shape = (BATCH, config.context_length, config.num_input_channels)
-        inputs |= {"past_values": torch.randn(shape), "past_observed_mask": torch.rand(shape) > 0.1}
+        observed = torch.rand(shape) > 0.1
+        # Where nothing was observed transformers wants zeros.
+        inputs |= {"past_values": torch.randn(shape) * observed, "past_observed_mask": observed}
     inputs |= masks(config, accepted, inputs)
     kept = {name: value for name, value in inputs.items() if name in accepted}
     if not kept:
