@@ -206,8 +206,8 @@ mod tests {
     }
 
     /// The encoder with weights that let every tap through.
-    fn encoder(device: &Device) -> TemporalConvolutionEncoder {
-        let encoder = config().init(device).unwrap();
+    fn encoder(config: &TemporalConvolutionConfig, device: &Device) -> TemporalConvolutionEncoder {
+        let encoder = config.init(device).unwrap();
         florin_nn::parameters::assign(encoder, &mut |_, shape| {
             Some((0..shape.iter().product::<usize>()).map(|index| 0.05 + 0.01 * (index % 7) as f32).collect())
         })
@@ -216,23 +216,25 @@ mod tests {
     #[test]
     fn the_future_never_changes_the_past_and_the_past_reaches_as_far_as_the_formula_says() {
         let device = florin_backend::device("cpu").expect("the cpu device is always there");
-        let (encoder, field) = (encoder(&device), config().receptive_field());
-        assert_eq!(field, 13);
-        let values = Tensor::<3>::random([1, 20, 2], Distribution::Uniform(0.5, 1.0), &device);
-        let last = |values: Tensor<3>| encoder.forward(&input(values, &[20])).pop().expect("two blocks");
+        // With two blocks, dilations that grow by one would be the same.
+        let config = TemporalConvolutionConfig { channels: vec![6, 5, 4], ..config() };
+        let (encoder, field) = (encoder(&config, &device), config.receptive_field());
+        assert_eq!(field, 29);
+        let values = Tensor::<3>::random([1, 40, 2], Distribution::Uniform(0.5, 1.0), &device);
+        let last = |values: Tensor<3>| encoder.forward(&input(values, &[40])).pop().expect("three blocks");
         let before = last(values.clone());
         let changed = 4;
         let poked = values.slice_assign([0..1, changed..changed + 1, 0..1], Tensor::full([1, 1, 1], 9.0, &device));
         let change = (last(poked) - before).abs().sum_dim(2);
         let moved: Vec<bool> = floats(change).into_iter().map(|change| change > 0.0).collect();
-        let expected: Vec<bool> = (0..20).map(|step| (changed..changed + field).contains(&step)).collect();
+        let expected: Vec<bool> = (0..40).map(|step| (changed..changed + field).contains(&step)).collect();
         assert_eq!(moved, expected);
     }
 
     #[test]
     fn a_row_alone_is_the_same_row_with_padding_on_either_side() {
         let device = florin_backend::device("cpu").expect("the cpu device is always there");
-        let encoder = encoder(&device);
+        let encoder = encoder(&config(), &device);
         let values = Tensor::<3>::random([1, 4, 2], Distribution::Default, &device);
         let alone = floats(encoder.encode(input(values.clone(), &[4])).pooled);
         let garbage = || Tensor::<3>::full([1, 3, 2], f32::NAN, &device);
@@ -249,7 +251,7 @@ mod tests {
     #[test]
     fn a_missing_value_is_not_a_zero_and_what_stands_there_never_matters() {
         let device = florin_backend::device("cpu").expect("the cpu device is always there");
-        let encoder = encoder(&device);
+        let encoder = encoder(&config(), &device);
         let pooled = |value: f32, observed: Option<bool>| {
             let values = Tensor::<3>::ones([1, 3, 2], &device);
             let values = values.slice_assign([0..1, 1..2, 0..1], Tensor::full([1, 1, 1], value, &device));
