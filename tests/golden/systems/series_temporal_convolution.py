@@ -8,7 +8,7 @@ from torch import nn
 import weights
 from fixture import same
 
-from .case import write
+from .case import fill, write
 
 CONFIG = {
     "model_type": "florin-temporal-convolution",
@@ -94,11 +94,26 @@ OUTPUTS = ["last_hidden_state", "pooler_output", "hidden_states"]
 SIDES = [[1] * 17, [1] * 5 + [0] * 12, [0] * 9 + [1] * 8]
 
 
+def sees_every_dilation(given: dict[str, torch.Tensor]) -> None:
+    """A case in which another dilation gives the same result would notice nothing."""
+    model = TemporalConvolution(CONFIG)
+    fill(model)
+    with torch.no_grad():
+        right = model(**given)["last_hidden_state"]
+        for index, block in enumerate(model.blocks):
+            block.dilation += 1
+            change = (model(**given)["last_hidden_state"] - right).abs().max().item()
+            block.dilation -= 1
+            assert change > 1e-3, f"the dilation of block {index} changes nothing: {change}"
+
+
 def padded(folder: Path) -> None:
     """Missing values, and padding on either side."""
     observed = torch.from_numpy(weights.whole_numbers("tcn.observed", (3, 17, 3), 4)).ne(0).long()
-    values = weights.tensor("tcn.values", (3, 17, 3), 2.0)
+    # Small values leave the third block without a live number, and its dilation without effect.
+    values = weights.tensor("tcn.values", (3, 17, 3), 12.0)
     given = {"past_values": values, "past_observed_mask": observed, "attention_mask": torch.tensor(SIDES)}
+    sees_every_dilation(given)
     write(folder, "series_temporal_convolution", lambda: TemporalConvolution(CONFIG), given, OUTPUTS, call, CONFIG)
 
 
