@@ -17,6 +17,9 @@ const OF_ALL: [&str; 3] = ["loss", "logits_per_image", "logits_per_text"];
 /// scale of the whole batch, as transformers does.
 const NOT_APART: [&str; 2] = ["system_series_patchtst_channels", "system_series_patchtst_one"];
 
+/// Cases whose texts are read at the last place, whatever stands there: SigLIP's are padded to full length, as in training.
+const READ_AT_THE_END: [&str; 3] = ["system_pair_siglip", "system_pair_siglip2", "system_pair_siglip_text"];
+
 #[test]
 fn a_row_alone_is_the_row_in_the_batch() {
     for_each("system_", &|case| {
@@ -33,7 +36,7 @@ fn a_row_alone_is_the_row_in_the_batch() {
             let alone =
                 system.forward(&of_row(&fixture, row, None, &device)).unwrap_or_else(|error| panic!("{case}: {error}"));
             worst = worst.max(compare(case, [row, rows], &together, &alone, false));
-            if let Some(kept) = kept(&fixture, row) {
+            if let Some(kept) = kept(&fixture, row).filter(|_| !READ_AT_THE_END.contains(&case)) {
                 let cut = of_row(&fixture, row, Some(kept), &device);
                 let cut = system.forward(&cut).unwrap_or_else(|error| panic!("{case} without padding: {error}"));
                 worst = worst.max(compare(case, [row, rows], &together, &cut, true));

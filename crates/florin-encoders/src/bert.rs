@@ -1,4 +1,4 @@
-//! The text encoder of the BERT family (BERT, MiniLM).
+//! The text encoder of the BERT family (BERT, MiniLM, RoBERTa, DistilBERT, LayoutLM).
 //!
 //! Paper: Devlin et al. 2018, <https://arxiv.org/abs/1810.04805>
 //! Difference: no dropout inside, and no pooler, which `florin-models` puts on top; fields carry the names of Hugging Face's
@@ -27,7 +27,7 @@ pub struct BertConfig {
     pub intermediate_size: usize,
     /// Longest sequence.
     pub max_position_embeddings: usize,
-    /// Segment types.
+    /// Segment types; none in DistilBERT.
     #[serde(default = "default_type_vocab_size")]
     pub type_vocab_size: usize,
     /// Epsilon of the norms; BERT's is 1e-12.
@@ -61,12 +61,14 @@ pub struct BertInput {
     pub token_types: Option<Tensor<2, Int>>,
     /// The position of each piece, `[batch, seq]`; counted from the start of the row unless given.
     pub positions: Option<Tensor<2, Int>>,
+    /// Vectors added to the embeddings before their norm, `[batch, seq, dim]`: where words stand on a page.
+    pub added: Option<Tensor<3>>,
 }
 
 impl BertInput {
     /// Pieces of one segment, counted from the start of the row.
     pub fn new(ids: Tensor<2, Int>, mask: Mask) -> Self {
-        Self { ids, mask, token_types: None, positions: None }
+        Self { ids, mask, token_types: None, positions: None, added: None }
     }
 }
 
@@ -78,7 +80,7 @@ pub struct BertEncoder {
     /// `[positions, dim]`
     pub position_embeddings: Embedding,
     /// `[types, dim]`
-    pub token_type_embeddings: Embedding,
+    pub token_type_embeddings: Option<Embedding>,
     /// Norm of the summed embeddings.
     pub embedding_norm: LayerNorm,
     /// The blocks, lowest first.
@@ -94,7 +96,7 @@ impl BertConfig {
         check_size("bert", "num_hidden_layers", self.num_hidden_layers, 0, 256)?;
         check_size("bert", "intermediate_size", self.intermediate_size, 1, 131_072)?;
         check_size("bert", "max_position_embeddings", self.max_position_embeddings, 1, 1_000_000)?;
-        check_size("bert", "type_vocab_size", self.type_vocab_size, 1, 1_000)?;
+        check_size("bert", "type_vocab_size", self.type_vocab_size, 0, 1_000)?;
         activation("bert", &self.hidden_act)?;
         check_heads("bert", self.num_attention_heads, self.hidden_size)
     }
@@ -113,7 +115,8 @@ impl BertConfig {
         BertEncoder {
             word_embeddings: Embedding::new(self.vocab_size, dim, device),
             position_embeddings: Embedding::new(self.max_position_embeddings, dim, device),
-            token_type_embeddings: Embedding::new(self.type_vocab_size, dim, device),
+            token_type_embeddings: (self.type_vocab_size > 0)
+                .then(|| Embedding::new(self.type_vocab_size, dim, device)),
             embedding_norm: LayerNorm::new(dim, self.layer_norm_eps, device),
             layers: (0..self.num_hidden_layers).map(|_| block.init(device)).collect(),
             dim,
@@ -163,11 +166,16 @@ impl BertEncoder {
             Some(positions) => self.position_embeddings.forward(positions.clone()),
             None => self.position_embeddings.weight.val().narrow(0, 0, seq).unsqueeze_dim(0),
         };
-        let kind = match &input.token_types {
-            Some(types) => self.token_type_embeddings.forward(types.clone()),
-            None => self.token_type_embeddings.weight.val().narrow(0, 0, 1).unsqueeze_dim(0),
+        let beside = match (&self.token_type_embeddings, &input.token_types) {
+            (None, _) => position,
+            (Some(table), Some(types)) => position + table.forward(types.clone()),
+            (Some(table), None) => position + table.weight.val().narrow(0, 0, 1).unsqueeze_dim(0),
         };
-        self.embedding_norm.forward(self.word_embeddings.forward(input.ids.clone()) + (position + kind))
+        let words = self.word_embeddings.forward(input.ids.clone()) + beside;
+        self.embedding_norm.forward(match &input.added {
+            Some(added) => words + added.clone(),
+            None => words,
+        })
     }
 }
 
@@ -261,7 +269,7 @@ mod tests {
         let mut encoder = small().init(&device);
         let zeros = |rows| burn::module::Param::from_tensor(Tensor::<2>::zeros([rows, 16], &device));
         encoder.word_embeddings.weight = zeros(50);
-        encoder.token_type_embeddings.weight = zeros(2);
+        encoder.token_type_embeddings.as_mut().expect("there are two types").weight = zeros(2);
         // A position's vector points along the dimension of its number.
         encoder.position_embeddings.weight =
             burn::module::Param::from_tensor(Tensor::eye(16, &device).narrow(0, 0, 12));

@@ -3,18 +3,23 @@
 //! One file an architecture. Files, checkpoint names and presets belong to `florin-models`; nothing here mixes modalities.
 
 mod activation;
+mod antialiased_grid;
 mod bert;
+mod box_embeddings;
 mod frames;
 mod ft_transformer;
+mod image_tower;
 mod layout;
 mod nearest;
 mod patch_tst;
 mod patch_tst_masking;
 mod patch_tst_scaling;
+mod probe_pooling;
 mod sine_positions;
 mod table_input;
 mod table_mlp;
 mod temporal_convolution;
+mod text_tower;
 mod time_sformer;
 mod tubelets;
 mod video_mae;
@@ -23,17 +28,21 @@ mod vit;
 
 pub use activation::activation;
 pub use bert::{BertConfig, BertEncoder, BertInput};
+pub use box_embeddings::BoxEmbeddings;
 pub use frames::{FrameEncoder, FrameInput, FramePooling, MaxOfFrames, MeanOfFrames};
 pub use ft_transformer::{CategoryTokens, FtTransformerBlock, FtTransformerConfig, FtTransformerEncoder, NumberTokens};
+pub use image_tower::{ImageTower, ImageTowerConfig};
 pub use layout::{LayoutConfig, LayoutEncoder, LayoutInput};
 pub use patch_tst::{PatchTstBlock, PatchTstConfig, PatchTstEncoder, PatchTstInput, PatchTstOutput};
 pub use patch_tst_masking::{ForecastPatches, PatchTstMaskingConfig};
 pub use patch_tst_scaling::{Scaled, Scaling, ScalingName};
+pub use probe_pooling::ProbePooling;
 pub use table_input::{TableColumns, TableInput};
 pub use table_mlp::{TableMlpBlock, TableMlpConfig, TableMlpEncoder};
 pub use temporal_convolution::{
     TemporalBlock, TemporalConvolutionConfig, TemporalConvolutionEncoder, TemporalConvolutionInput, last_kept,
 };
+pub use text_tower::{TextTower, TextTowerConfig, TextTowerInput};
 pub use time_sformer::{TemporalAttention, TimeSformerBlock, TimeSformerConfig, TimeSformerEncoder, TimeSformerInput};
 pub use tubelets::{HiddenTubelets, tubelets};
 pub use video_mae::{Sides, VideoMaeConfig, VideoMaeEncoder, VideoMaeInput};

@@ -5,19 +5,18 @@
 
 use std::path::Path;
 
-use burn::module::Param;
 use burn::prelude::*;
-use florin_backend::linear;
-use florin_encoders::{BertConfig, BertEncoder, BertInput, activation};
-use florin_nn::{Activation, LayerNorm, Linear, zeros};
-use serde::Deserialize;
+use florin_encoders::{BertConfig, BertEncoder, activation};
+use florin_nn::Linear;
 
 use crate::ModelError;
 use crate::checkpoint;
-use crate::loss::label_loss;
-use crate::named_tensors::{Inputs, Outputs, refused};
+use crate::classes::classes;
 use crate::names::{Names, Rule, rule};
-use crate::system::{Checkpoint, Forward, Opened, Wanted};
+use crate::sentence::SentencePooling;
+use crate::system::{Checkpoint, Opened};
+use crate::text_heads::{MaskedLanguageHead, SequenceHead, TextHead, check_tied};
+use crate::text_model::{Places, TextModel};
 use crate::weights::Weights;
 
 const ARCHITECTURES: [&str; 5] = [
@@ -29,7 +28,7 @@ const ARCHITECTURES: [&str; 5] = [
 ];
 
 /// What transformers calls the parts of the encoder.
-pub(crate) const ENCODER_NAMES: [Rule; 15] = [
+pub(crate) const ENCODER_NAMES: [Rule; 14] = [
     rule("encoder.word_embeddings", "~embeddings.word_embeddings"),
     rule("encoder.position_embeddings", "~embeddings.position_embeddings"),
     rule("encoder.token_type_embeddings", "~embeddings.token_type_embeddings"),
@@ -44,69 +43,16 @@ pub(crate) const ENCODER_NAMES: [Rule; 15] = [
     rule("encoder.layers.#.mlp.down", "~encoder.layer.#.output.dense"),
     rule("encoder.layers.#.mlp_norm", "~encoder.layer.#.output.LayerNorm"),
     rule("pooler", "~pooler.dense"),
-    rule("head", "classifier"),
 ];
 
-const MASKED_LANGUAGE_NAMES: [Rule; 3] = [
+/// What it calls the heads.
+pub(crate) const HEAD_NAMES: [Rule; 5] = [
+    rule("head", "classifier"),
+    rule("head.classifier", "classifier"),
     rule("head.dense", "cls.predictions.transform.dense"),
     rule("head.norm", "cls.predictions.transform.LayerNorm"),
     rule("head.bias", "cls.predictions.bias"),
 ];
-
-/// The encoder and what stands on it.
-#[derive(Module, Debug)]
-pub struct Bert {
-    /// The encoder.
-    pub encoder: BertEncoder,
-    /// What the first token's vector goes through, with a hyperbolic tangent, where the architecture has it.
-    pub pooler: Option<Linear>,
-    /// The head, where there is one.
-    pub head: Option<BertHead>,
-    vocabulary: usize,
-    types: usize,
-    places: usize,
-}
-
-/// A head.
-#[allow(clippy::large_enum_variant, reason = "one a system, never many of them")]
-#[derive(Module, Debug)]
-pub enum BertHead {
-    /// Scores of the vocabulary at every token.
-    MaskedLanguage(MaskedLanguageHead),
-    /// Scores of classes from the pooled vector.
-    Sequence(Linear),
-    /// Scores of classes at every token.
-    Token(Linear),
-}
-
-/// Predicts hidden words; its decoder is the table of word embeddings.
-#[derive(Module, Debug)]
-pub struct MaskedLanguageHead {
-    /// `[dim, dim]`, followed by the encoder's activation.
-    pub dense: Linear,
-    /// Norm behind it.
-    pub norm: LayerNorm,
-    /// One a word, `[vocabulary]`.
-    pub bias: Param<Tensor<1>>,
-    #[module(skip)]
-    activation: Activation,
-}
-
-/// What a `config.json` says beside the encoder.
-#[derive(Deserialize)]
-struct HeadConfig {
-    #[serde(default)]
-    id2label: serde_json::Map<String, serde_json::Value>,
-    num_labels: Option<usize>,
-    tie_word_embeddings: Option<bool>,
-}
-
-impl HeadConfig {
-    /// How many classes there are; two unless the configuration says.
-    fn classes(&self) -> usize {
-        self.num_labels.unwrap_or(if self.id2label.is_empty() { 2 } else { self.id2label.len() })
-    }
-}
 
 /// Opens the encoder alone, whatever stands on it in the file.
 pub fn open_encoder(folder: &Path, device: &Device) -> Result<(BertConfig, BertEncoder), ModelError> {
@@ -128,129 +74,68 @@ pub fn read_config(path: &Path) -> Result<BertConfig, ModelError> {
     Ok(config)
 }
 
-impl Bert {
-    /// Opens a folder.
-    pub fn open(folder: &Path, device: &Device) -> Result<Opened<Self>, ModelError> {
-        Self::of(&Checkpoint::open(folder)?, device)
-    }
-
-    pub(crate) fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<Self>, ModelError> {
-        let config: BertConfig = checkpoint.config()?;
-        config.validate()?;
-        let of_head: HeadConfig = checkpoint.config()?;
-        let (dim, classes) = (config.hidden_size, of_head.classes());
-        let architecture = checkpoint.architecture()?;
-        let head = match architecture {
-            "BertModel" => None,
-            "BertForMaskedLM" | "BertForPreTraining" if of_head.tie_word_embeddings == Some(false) => {
-                let reason = "a decoder of its own (`tie_word_embeddings`: false) is not read; expected the word embeddings as decoder";
-                return Err(checkpoint.refused(reason.to_owned()));
-            }
-            "BertForMaskedLM" | "BertForPreTraining" => {
-                Some(BertHead::MaskedLanguage(MaskedLanguageHead::new(&config, device)?))
-            }
-            "BertForSequenceClassification" => Some(BertHead::Sequence(Linear::new(dim, classes, device))),
-            "BertForTokenClassification" => Some(BertHead::Token(Linear::new(dim, classes, device))),
-            _ => return Err(checkpoint.unknown_architecture(&ARCHITECTURES)),
-        };
-        let prefix = if checkpoint.weights().has_prefix("bert.") { "bert." } else { "" };
-        // A sentence encoder is often saved without the pooler that it does not use.
-        let has_pooler = checkpoint.weights().has(&format!("{prefix}pooler.dense.weight"));
-        let pooler = (has_pooler || matches!(head, Some(BertHead::Sequence(_)))).then(|| Linear::new(dim, dim, device));
-        let (vocabulary, types, places) = (config.vocab_size, config.type_vocab_size, config.max_position_embeddings);
-        let bert = Self { encoder: config.init(device), pooler, head, vocabulary, types, places };
-        let names = Names::new(ENCODER_NAMES).with_prefix(prefix).ignoring(is_unused);
-        let names = match &bert.head {
-            Some(BertHead::MaskedLanguage(_)) => names.and(MASKED_LANGUAGE_NAMES),
-            _ => names,
-        };
-        checkpoint.fill(bert, names)
-    }
-
-    fn pooled(&self, last: &Tensor<3>) -> Option<Tensor<2>> {
-        let first = last.clone().narrow(1, 0, 1).squeeze_dim(1);
-        self.pooler.as_ref().map(|pooler| pooler.forward(first).tanh())
-    }
+/// Opens a folder.
+pub fn open(folder: &Path, device: &Device) -> Result<Opened<TextModel>, ModelError> {
+    of(&Checkpoint::open(folder)?, device)
 }
 
-impl Forward for Bert {
-    fn wants(&self) -> Vec<Wanted> {
-        let mut wants = vec![
-            Wanted::needed("input_ids", "[batch, seq]"),
-            Wanted::optional("attention_mask", "[batch, seq]"),
-            Wanted::optional("token_type_ids", "[batch, seq]"),
-            Wanted::optional("position_ids", "[batch, seq]"),
-        ];
-        match &self.head {
-            None => {}
-            Some(BertHead::Sequence(_)) => wants.push(Wanted::optional("labels", "[batch]")),
-            Some(_) => wants.push(Wanted::optional("labels", "[batch, seq]")),
+pub(crate) fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<TextModel>, ModelError> {
+    let config: BertConfig = checkpoint.config()?;
+    config.validate()?;
+    let places = Places::FromTheStart(config.max_position_embeddings);
+    let mut model = TextModel::new(config.init(device), places, SentencePooling::of_folder(checkpoint.folder())?);
+    let architecture = checkpoint.architecture()?;
+    model.head = match architecture.strip_prefix("Bert") {
+        Some("Model") => None,
+        Some(head) => bert_head(checkpoint, &config, head, device)?,
+        None => return Err(checkpoint.unknown_architecture(&ARCHITECTURES)),
+    };
+    if model.head.is_none() && architecture != "BertModel" {
+        return Err(checkpoint.unknown_architecture(&ARCHITECTURES));
+    }
+    let prefix = if checkpoint.weights().has_prefix("bert.") { "bert." } else { "" };
+    // A sentence encoder is often saved without the pooler that it does not use.
+    let has_pooler = checkpoint.weights().has(&format!("{prefix}pooler.dense.weight"));
+    let needs_pooler = has_pooler || matches!(model.head, Some(TextHead::Sequence(_)));
+    model.pooler = needs_pooler.then(|| Linear::new(config.hidden_size, config.hidden_size, device));
+    let names = bert_names(&model).with_prefix(prefix).ignoring(is_unused);
+    checkpoint.fill(model, names)
+}
+
+/// The head of an architecture as BERT and LayoutLM have it, by what follows the family's name; none that is known otherwise.
+pub(crate) fn bert_head(
+    checkpoint: &Checkpoint,
+    config: &BertConfig,
+    head: &str,
+    device: &Device,
+) -> Result<Option<TextHead>, ModelError> {
+    let dim = config.hidden_size;
+    Ok(Some(match head {
+        "ForMaskedLM" | "ForPreTraining" => {
+            check_tied(checkpoint)?;
+            let activation = activation("bert", &config.hidden_act)?;
+            let head = MaskedLanguageHead::new(dim, config.vocab_size, activation, config.layer_norm_eps, device);
+            TextHead::MaskedLanguage(head)
         }
-        wants
-    }
-
-    fn forward(&self, inputs: &Inputs) -> Result<Outputs, ModelError> {
-        let ids = inputs.ids::<2>("input_ids", "[batch, seq]", self.vocabulary)?;
-        let [batch, seq] = ids.dims();
-        if seq > self.places {
-            return Err(refused("input_ids", &format!("at most {} a row", self.places), &seq.to_string()));
-        }
-        let mask = inputs.mask("attention_mask", [batch, seq])?;
-        let token_types = inputs.maybe_ids("token_type_ids", "[batch, seq]", self.types)?;
-        let positions = inputs.maybe_ids("position_ids", "[batch, seq]", self.places)?;
-        let states = self.encoder.hidden_states(&BertInput { ids, mask, token_types, positions });
-        let last = states[states.len() - 1].clone();
-        let outputs = match &self.head {
-            None => {
-                Outputs::new().with("last_hidden_state", last.clone()).with_maybe("pooler_output", self.pooled(&last))
-            }
-            Some(BertHead::MaskedLanguage(head)) => {
-                let logits = head.forward(last, self.encoder.word_embeddings.weight.val());
-                token_outputs(inputs, logits)?
-            }
-            Some(BertHead::Token(head)) => token_outputs(inputs, head.forward(last))?,
-            Some(BertHead::Sequence(head)) => {
-                let pooled = self.pooled(&last).ok_or_else(|| refused("pooler", "a checkpoint that has it", "none"))?;
-                let logits = head.forward(pooled);
-                Outputs::new().with_maybe("loss", label_loss::<1>(inputs, logits.clone())?).with("logits", logits)
-            }
-        };
-        Ok(outputs.with_hidden_states(states))
-    }
+        "ForSequenceClassification" => TextHead::Sequence(SequenceHead::new(dim, classes(checkpoint)?, device)),
+        "ForTokenClassification" => TextHead::Token(Linear::new(dim, classes(checkpoint)?, device)),
+        _ => return Ok(None),
+    }))
 }
 
-impl MaskedLanguageHead {
-    fn new(config: &BertConfig, device: &Device) -> Result<Self, ModelError> {
-        let dim = config.hidden_size;
-        Ok(Self {
-            dense: Linear::new(dim, dim, device),
-            norm: LayerNorm::new(dim, config.layer_norm_eps, device),
-            bias: zeros([config.vocab_size], device),
-            activation: activation("bert", &config.hidden_act)?,
-        })
+/// The names of a model, which a masked-language head shares some of with a head of classes.
+pub(crate) fn bert_names(model: &TextModel) -> Names {
+    let [token, sequence, masked @ ..] = HEAD_NAMES;
+    let names = Names::new(ENCODER_NAMES);
+    match &model.head {
+        Some(TextHead::MaskedLanguage(_)) => names.and(masked),
+        _ => names.and([token, sequence]),
     }
-
-    /// # Shapes
-    ///
-    /// - x: `[batch, seq, dim]`
-    /// - words: the table of word embeddings, `[vocabulary, dim]`
-    /// - output: `[batch, seq, vocabulary]`
-    pub fn forward(&self, x: Tensor<3>, words: Tensor<2>) -> Tensor<3> {
-        let x = self.norm.forward(self.dense.forward_activated(x, self.activation));
-        linear(x, words.transpose(), Some(self.bias.val()))
-    }
-}
-
-/// Logits at every token, with the loss where labels are given.
-pub(crate) fn token_outputs(inputs: &Inputs, logits: Tensor<3>) -> Result<Outputs, ModelError> {
-    let [batch, seq, classes] = logits.dims();
-    let loss = label_loss::<2>(inputs, logits.clone().reshape([batch * seq, classes]))?;
-    Ok(Outputs::new().with_maybe("loss", loss).with("logits", logits))
 }
 
 /// The tied decoder, whose weight is the word embeddings' and whose bias the head's; positions that older files store; the
 /// next-sentence head.
-fn is_unused(name: &str) -> bool {
+pub(crate) fn is_unused(name: &str) -> bool {
     name.ends_with("position_ids")
         || name.starts_with("cls.predictions.decoder.")
         || name.starts_with("cls.seq_relationship.")

@@ -7,9 +7,16 @@
 pub mod system;
 
 pub mod bert;
+pub mod chinese_clip;
+pub mod clip;
+pub mod distilbert;
 pub mod document;
 pub mod ft_transformer;
+pub mod layoutlm;
+pub mod open_clip;
 pub mod patch_tst;
+pub mod roberta;
+pub mod siglip;
 pub mod table_mlp;
 pub mod temporal_convolution;
 pub mod time_sformer;
@@ -20,18 +27,25 @@ pub mod checkpoint;
 pub mod hub;
 pub mod inspect;
 pub mod names;
+pub mod sentence;
+pub mod text_heads;
+pub mod text_model;
 pub mod verify;
 pub mod weights;
 
+mod classes;
 mod clips;
 mod loss;
 mod marks;
 mod mismatch;
 mod named_tensors;
+mod pairs;
 mod table;
+mod words;
 
 pub use mismatch::Mismatch;
 pub use named_tensors::{Input, Inputs, Numbers, Output, Outputs, Whole};
+pub use pairs::Similarity;
 pub use system::{Precision, System, Wanted, open};
 pub use verify::verify;
 

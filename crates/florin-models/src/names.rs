@@ -52,6 +52,11 @@ impl Rule {
         Self { own, ..self }
     }
 
+    /// The same rule for a file that holds this part of the model alone and leaves its prefix out.
+    pub fn without_in_file(self, prefix: &str) -> Self {
+        Self { file: self.file.strip_prefix(prefix).unwrap_or(self.file), ..self }
+    }
+
     /// The file's name and how many parts of our name the rule covers; `None` if the rule is for other names.
     fn apply(&self, own: &str, prefix: &str) -> Option<(String, usize)> {
         let mut rest = own.split('.');

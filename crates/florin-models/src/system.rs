@@ -2,7 +2,7 @@
 //!
 //! A system is a module with a [`Forward`]; [`open`] reads a folder's `config.json`, finds the system that answers to its
 //! `model_type`, and fills it. What comes back hides which system it is: `florin verify`, `florin inspect` and the golden tests
-//! treat all of them alike. A program that wants one system by its type opens that (`bert::Bert::open`).
+//! treat all of them alike. A program that wants one system by its type opens that (`bert::open`).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,8 @@ use crate::named_tensors::{Inputs, Outputs};
 use crate::names::Names;
 use crate::weights::{self, Weights};
 use crate::{
-    ModelError, bert, beside, ft_transformer, patch_tst, table_mlp, temporal_convolution, time_sformer, video_mae,
+    ModelError, bert, beside, chinese_clip, clip, distilbert, ft_transformer, layoutlm, open_clip, patch_tst, roberta,
+    siglip, table_mlp, temporal_convolution, time_sformer, video_mae,
 };
 
 /// An input that a system takes.
@@ -114,6 +115,10 @@ pub struct Opened<M> {
     formats: BTreeMap<String, Dtype>,
 }
 
+/// The configuration of a folder.
+const CONFIG: &str = "config.json";
+/// The same of open_clip.
+const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
 /// The largest whole number of a configuration.
 const MOST: i64 = 1 << 31;
 /// The most layers of a model.
@@ -123,7 +128,13 @@ type Opener = fn(&Checkpoint, &Device) -> Result<Box<dyn System>, ModelError>;
 
 /// What answers to a `model_type`.
 const FAMILIES: &[(&str, Opener)] = &[
-    ("bert", |checkpoint, device| Ok(Box::new(bert::Bert::of(checkpoint, device)?))),
+    ("bert", |checkpoint, device| Ok(Box::new(bert::of(checkpoint, device)?))),
+    ("camembert", |checkpoint, device| Ok(Box::new(roberta::of(checkpoint, device)?))),
+    ("chinese_clip", |checkpoint, device| Ok(Box::new(chinese_clip::ChineseClip::of(checkpoint, device)?))),
+    ("clip", |checkpoint, device| Ok(Box::new(clip::Clip::of(checkpoint, device)?))),
+    ("clip_text_model", |checkpoint, device| Ok(Box::new(clip::Clip::of(checkpoint, device)?))),
+    ("clip_vision_model", |checkpoint, device| Ok(Box::new(clip::Clip::of(checkpoint, device)?))),
+    ("distilbert", |checkpoint, device| Ok(Box::new(distilbert::of(checkpoint, device)?))),
     ("florin-ft-transformer", |checkpoint, device| {
         Ok(Box::new(ft_transformer::FtTransformer::of(checkpoint, device)?))
     }),
@@ -131,9 +142,19 @@ const FAMILIES: &[(&str, Opener)] = &[
     ("florin-temporal-convolution", |checkpoint, device| {
         Ok(Box::new(temporal_convolution::TemporalConvolution::of(checkpoint, device)?))
     }),
+    ("layoutlm", |checkpoint, device| Ok(Box::new(layoutlm::of(checkpoint, device)?))),
+    ("open_clip", |checkpoint, device| Ok(Box::new(open_clip::of(checkpoint, device)?))),
     ("patchtst", |checkpoint, device| Ok(Box::new(patch_tst::PatchTst::of(checkpoint, device)?))),
+    ("roberta", |checkpoint, device| Ok(Box::new(roberta::of(checkpoint, device)?))),
+    ("siglip", |checkpoint, device| Ok(Box::new(siglip::SigLip::of(checkpoint, device)?))),
+    ("siglip_text_model", |checkpoint, device| Ok(Box::new(siglip::SigLip::of(checkpoint, device)?))),
+    ("siglip_vision_model", |checkpoint, device| Ok(Box::new(siglip::SigLip::of(checkpoint, device)?))),
+    ("siglip2", |checkpoint, device| Ok(Box::new(siglip::SigLip::of(checkpoint, device)?))),
+    ("siglip2_text_model", |checkpoint, device| Ok(Box::new(siglip::SigLip::of(checkpoint, device)?))),
+    ("siglip2_vision_model", |checkpoint, device| Ok(Box::new(siglip::SigLip::of(checkpoint, device)?))),
     ("timesformer", |checkpoint, device| Ok(Box::new(time_sformer::TimeSformer::of(checkpoint, device)?))),
     ("videomae", |checkpoint, device| Ok(Box::new(video_mae::VideoMae::of(checkpoint, device)?))),
+    ("xlm-roberta", |checkpoint, device| Ok(Box::new(roberta::of(checkpoint, device)?))),
 ];
 
 /// Opens whatever system a folder holds.
@@ -144,14 +165,16 @@ pub fn open(folder: &Path, device: &Device) -> Result<Box<dyn System>, ModelErro
 impl Checkpoint {
     /// Reads the configuration and opens the weights of a folder.
     pub fn open(folder: &Path) -> Result<Self, ModelError> {
-        let config = read_config(folder)?;
-        Ok(Self { folder: folder.into(), config, weights: Weights::open(folder)?, fills: true })
+        let weights = Weights::open(folder);
+        // A folder without a configuration is told so before one without weights.
+        let config = read_config(folder, weights.as_ref().ok())?;
+        Ok(Self { folder: folder.into(), config, weights: weights?, fills: true })
     }
 
     /// Reads the configuration of a folder and, where there are weights, their names: a system of it has its sizes and nothing in it.
     pub fn describe(folder: &Path) -> Result<Self, ModelError> {
-        let config = read_config(folder)?;
         let weights = if Weights::are_in(folder) { Weights::open(folder)? } else { Weights::none(folder) };
+        let config = read_config(folder, Some(&weights))?;
         Ok(Self { folder: folder.into(), config, weights, fills: false })
     }
 
@@ -185,6 +208,11 @@ impl Checkpoint {
     pub fn part_of_config<T: DeserializeOwned>(&self, name: &str) -> Result<T, ModelError> {
         let part = self.config.get(name).ok_or_else(|| self.refused(format!("`{name}` is missing")))?;
         serde_json::from_value(part.clone()).map_err(|error| self.refused(format!("{name}: {error}")))
+    }
+
+    /// A part of the configuration, or all of it where it has no such part: a tower alone is saved either way.
+    pub fn config_or_part<T: DeserializeOwned>(&self, name: &str) -> Result<T, ModelError> {
+        if self.config.get(name).is_some_and(Value::is_object) { self.part_of_config(name) } else { self.config() }
     }
 
     /// The configuration's `model_type`.
@@ -222,11 +250,23 @@ impl Checkpoint {
     }
 }
 
-fn read_config(folder: &Path) -> Result<Value, ModelError> {
-    let path = folder.join("config.json");
-    let text = std::fs::read(&path).map_err(|source| ModelError::File { path: path.clone(), source })?;
-    let checked = serde_json::from_slice(&text).map_err(|error| error.to_string()).and_then(|config| {
+/// The configuration of a folder: transformers' file, else open_clip's, else what OpenAI's tensors imply.
+fn read_config(folder: &Path, weights: Option<&Weights>) -> Result<Value, ModelError> {
+    let is_there = |name: &&str| folder.join(name).is_file();
+    let name = [CONFIG, OPEN_CLIP_CONFIG].into_iter().find(is_there).unwrap_or(CONFIG);
+    let path = folder.join(name);
+    let text = match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match weights.and_then(open_clip::config_of) {
+            Some(config) => return Ok(config),
+            None => return Err(ModelError::File { path, source: error }),
+        },
+        text => text.map_err(|source| ModelError::File { path: path.clone(), source })?,
+    };
+    let checked = serde_json::from_slice(&text).map_err(|error| error.to_string()).and_then(|mut config: Value| {
         check_sizes("", &config)?;
+        if let Some(fields) = config.as_object_mut().filter(|_| name == OPEN_CLIP_CONFIG) {
+            fields.entry("model_type").or_insert(Value::from("open_clip"));
+        }
         Ok(config)
     });
     checked.map_err(|reason| ModelError::Configuration { path, reason })
@@ -276,7 +316,10 @@ impl<M: Forward> System for Opened<M> {
     fn save_as(&self, folder: &Path, precision: Precision) -> Result<(), ModelError> {
         std::fs::create_dir_all(folder).map_err(|source| ModelError::File { path: folder.into(), source })?;
         let text = format!("{:#}\n", saved_config(&self.config, precision));
-        florin_data::files::write_atomically(folder.join("config.json"), |writer| {
+        let is_open_clip = self.config["model_type"] == "open_clip";
+        let (config, file) =
+            if is_open_clip { (OPEN_CLIP_CONFIG, weights::OPEN_CLIP_FILE) } else { (CONFIG, weights::FILE) };
+        florin_data::files::write_atomically(folder.join(config), |writer| {
             std::io::Write::write_all(writer, text.as_bytes())
         })?;
         beside::copy(&self.folder, folder)?;
@@ -284,7 +327,7 @@ impl<M: Forward> System for Opened<M> {
             Precision::Single => Dtype::F32,
             Precision::Stored => self.formats.get(name).copied().unwrap_or(Dtype::F32),
         };
-        checkpoint::save_tensors_as(&self.parameters(), &folder.join(weights::FILE), &format)
+        checkpoint::save_tensors_as(&self.parameters(), &folder.join(file), &format)
     }
 }
 

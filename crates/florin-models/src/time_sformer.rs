@@ -10,7 +10,8 @@ use florin_encoders::{TimeSformerConfig, TimeSformerEncoder, TimeSformerInput};
 use florin_nn::Linear;
 
 use crate::ModelError;
-use crate::clips::{classes, clips};
+use crate::classes::classes;
+use crate::clips::clips;
 use crate::loss::label_loss;
 use crate::named_tensors::{Inputs, Outputs, refused};
 use crate::names::{Names, Rule, rule};

@@ -12,7 +12,8 @@ use florin_encoders::{
 use florin_nn::{LayerNorm, Linear};
 
 use crate::ModelError;
-use crate::clips::{classes, clips};
+use crate::classes::classes;
+use crate::clips::clips;
 use crate::loss::label_loss;
 use crate::named_tensors::{Inputs, Outputs, refused};
 use crate::names::{Names, Rule, rule};

@@ -23,8 +23,17 @@ use stored::{Entry, Stored, damaged};
 
 /// The file of a checkpoint that is in one piece.
 pub const FILE: &str = "model.safetensors";
+/// The same of open_clip.
+pub const OPEN_CLIP_FILE: &str = "open_clip_model.safetensors";
 /// Files and indices of several files, the first that is there is read.
-const NAMES: [&str; 4] = [FILE, "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
+const NAMES: [&str; 6] = [
+    FILE,
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    OPEN_CLIP_FILE,
+    "open_clip_pytorch_model.bin",
+];
 /// Bytes of the longest index that is read.
 const LONGEST_INDEX: u64 = 64 << 20;
 

@@ -1,0 +1,63 @@
+//! A square table of positions for a grid of other sides, by antialiased bilinear interpolation as PyTorch has it.
+//!
+//! Every new position is a weighted mean of old ones, a triangle wide enough that none is passed over when the grid shrinks.
+//! The weights are a matrix, so that gradients reach the table.
+//!
+//! Difference: a grid of one column. PyTorch 2.15 gives its rows all the value of the first unless memory is in channels-last order;
+//! here it is interpolated like any other.
+
+use burn::prelude::*;
+
+/// # Shapes
+///
+/// - table: `[side · side, dim]`, row by row
+/// - output: `[rows · columns, dim]`
+pub(crate) fn antialiased_grid(table: Tensor<2>, [rows, columns]: [usize; 2]) -> Tensor<2> {
+    let [count, _] = table.dims();
+    let side = count.isqrt();
+    if [rows, columns] == [side, side] {
+        return table;
+    }
+    let (of_rows, of_columns) = (triangle(side, rows), triangle(side, columns));
+    let mut weights = Vec::with_capacity(rows * columns * count);
+    for row in &of_rows {
+        for column in &of_columns {
+            weights.extend(row.iter().flat_map(|a| column.iter().map(move |b| (a * b) as f32)));
+        }
+    }
+    let weights = TensorData::new(weights, [rows * columns, count]);
+    florin_backend::product(Tensor::from_data(weights, &table.device()), table)
+}
+
+/// The weights of `from` old places for each of `to` new ones along one side; each row sums to one.
+fn triangle(from: usize, to: usize) -> Vec<Vec<f64>> {
+    let scale = from as f64 / to as f64;
+    let reach = scale.max(1.0);
+    let row = |new: usize| {
+        let centre = scale * (new as f64 + 0.5);
+        let first = ((centre - reach + 0.5) as usize).min(from);
+        let end = ((centre + reach + 0.5) as usize).min(from);
+        let weight = |old: usize| {
+            let distance = ((old as f64 - centre + 0.5) / reach).abs();
+            if (first..end).contains(&old) { (1.0 - distance).max(0.0) } else { 0.0 }
+        };
+        let weights: Vec<f64> = (0..from).map(weight).collect();
+        let sum: f64 = weights.iter().sum();
+        weights.into_iter().map(|weight| weight / sum).collect()
+    };
+    (0..to).map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shrunken_side_is_the_mean_of_all_that_it_covers_and_a_grown_one_lies_between() {
+        assert_eq!(triangle(2, 1), [[0.5, 0.5]]);
+        assert_eq!(triangle(1, 3), [[1.0], [1.0], [1.0]]);
+        let grown = triangle(2, 4);
+        assert_eq!(grown[0], [1.0, 0.0]);
+        assert_eq!(grown[1], [0.75, 0.25]);
+    }
+}

@@ -1,0 +1,176 @@
+//! The text tower of dual encoders: pre-norm blocks over word pieces, each seeing only what stands before it (CLIP) or all (SigLIP).
+//!
+//! Paper: Radford et al. 2021 (CLIP), <https://arxiv.org/abs/2103.00020>
+//! Difference: none; the projection into the shared space belongs to `florin-models`.
+//! Paper: Zhai et al. 2023 (SigLIP), <https://arxiv.org/abs/2303.15343>
+//! Difference: none.
+
+use burn::prelude::*;
+use florin_nn::{
+    Conditions, Embedding, Encoded, Encoder, LayerNorm, Mask, Modality, NormOrder, Tokens, TransformerBlock,
+    TransformerBlockConfig,
+};
+
+use crate::{ConfigError, activation, check_heads, check_size};
+
+/// Sizes of the tower.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextTowerConfig {
+    /// Entries of the vocabulary.
+    pub vocabulary: usize,
+    /// Width.
+    pub dim: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Attention heads; divides `dim`.
+    pub heads: usize,
+    /// Width inside the perceptrons.
+    pub hidden: usize,
+    /// Longest sequence.
+    pub positions: usize,
+    /// Activation inside the perceptrons, in [`activation`]'s names.
+    pub activation: String,
+    /// Epsilon of the norms.
+    pub epsilon: f64,
+    /// Whether a piece sees only what stands before it.
+    pub causal: bool,
+}
+
+/// A batch of word pieces.
+#[derive(Clone, Debug)]
+pub struct TextTowerInput {
+    /// `[batch, seq]`
+    pub ids: Tensor<2, Int>,
+    /// Which pieces are real.
+    pub mask: Mask,
+    /// The position of each piece, `[batch, seq]`; counted from the start of the row unless given.
+    pub positions: Option<Tensor<2, Int>>,
+}
+
+/// The tower.
+#[derive(Module, Debug)]
+pub struct TextTower {
+    /// `[vocabulary, dim]`
+    pub word_embeddings: Embedding,
+    /// `[positions, dim]`
+    pub position_embeddings: Embedding,
+    /// The blocks, lowest first.
+    pub layers: Vec<TransformerBlock>,
+    /// The final norm.
+    pub norm: LayerNorm,
+    dim: usize,
+    causal: bool,
+}
+
+impl TextTowerConfig {
+    /// Refuses sizes that cannot be built.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        check_size("text tower", "vocab_size", self.vocabulary, 1, 2_000_000)?;
+        check_size("text tower", "hidden_size", self.dim, 1, 16_384)?;
+        check_size("text tower", "num_hidden_layers", self.layers, 0, 256)?;
+        check_size("text tower", "intermediate_size", self.hidden, 1, 131_072)?;
+        check_size("text tower", "max_position_embeddings", self.positions, 1, 1_000_000)?;
+        check_heads("text tower", self.heads, self.dim)
+    }
+
+    /// New weights.
+    pub fn init(&self, device: &Device) -> Result<TextTower, ConfigError> {
+        self.validate()?;
+        let usual = TransformerBlockConfig::new(self.dim, self.heads, self.hidden, self.epsilon, NormOrder::Pre);
+        let block = TransformerBlockConfig { activation: activation("text tower", &self.activation)?, ..usual };
+        Ok(TextTower {
+            word_embeddings: Embedding::new(self.vocabulary, self.dim, device),
+            position_embeddings: Embedding::new(self.positions, self.dim, device),
+            layers: (0..self.layers).map(|_| block.init(device)).collect(),
+            norm: LayerNorm::new(self.dim, self.epsilon, device),
+            dim: self.dim,
+            causal: self.causal,
+        })
+    }
+}
+
+impl TextTower {
+    /// The hidden state after the embeddings and after every block, before the final norm.
+    ///
+    /// # Shapes
+    ///
+    /// - ids: `[batch, seq]`, seq at most the number of positions
+    /// - each output: `[batch, seq, dim]`
+    ///
+    /// # Panics
+    ///
+    /// If the sequence is longer than the position table.
+    pub fn hidden_states(&self, input: &TextTowerInput) -> Vec<Tensor<3>> {
+        let [_, seq] = input.ids.dims();
+        let [places, _] = self.position_embeddings.weight.val().dims();
+        assert!(seq <= places, "a sequence of {seq} word pieces is longer than the {places} positions");
+        let position = match &input.positions {
+            Some(positions) => self.position_embeddings.forward(positions.clone()),
+            None => self.position_embeddings.weight.val().narrow(0, 0, seq).unsqueeze_dim(0),
+        };
+        let hidden = input.mask.for_attention();
+        let mut states = vec![self.word_embeddings.forward(input.ids.clone()) + position];
+        for layer in &self.layers {
+            let conditions = Conditions { hidden: hidden.clone(), causal: self.causal, ..Default::default() };
+            let next = layer.forward_under(states[states.len() - 1].clone(), conditions);
+            states.push(next);
+        }
+        states
+    }
+}
+
+impl Encoder for TextTower {
+    type Input = TextTowerInput;
+
+    fn modality(&self) -> Modality {
+        Modality::Text
+    }
+
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn encode(&self, input: TextTowerInput) -> Encoded {
+        let mut states = self.hidden_states(&input);
+        let last = states.pop().expect("the embeddings are a state");
+        let tokens = Tokens::new(self.norm.forward(last), input.mask);
+        Encoded { modality: Modality::Text, pooled: tokens.mean(), tokens }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_causal_tower_does_not_see_what_comes_and_the_other_does() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        florin_backend::seed(&device, 4);
+        for causal in [true, false] {
+            let sizes =
+                TextTowerConfig { vocabulary: 9, dim: 8, layers: 2, heads: 2, hidden: 16, positions: 5, ..text() };
+            let tower = TextTowerConfig { causal, ..sizes }.init(&device).unwrap();
+            let first = |ids: [[i32; 3]; 1]| {
+                let (ids, mask) = (Tensor::from_ints(ids, &device), Mask::all_kept(1, 3, &device));
+                let states = tower.hidden_states(&TextTowerInput { ids, mask, positions: None });
+                states[2].clone().narrow(1, 0, 1)
+            };
+            let change = (first([[1, 2, 3]]) - first([[1, 2, 4]])).abs().max().into_scalar::<f32>();
+            assert_eq!(change == 0.0, causal, "a later piece changes the first by {change}");
+        }
+    }
+
+    fn text() -> TextTowerConfig {
+        TextTowerConfig {
+            vocabulary: 1,
+            dim: 1,
+            layers: 1,
+            heads: 1,
+            hidden: 1,
+            positions: 1,
+            activation: "quick_gelu".to_owned(),
+            epsilon: 1e-5,
+            causal: true,
+        }
+    }
+}
