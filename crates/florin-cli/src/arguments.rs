@@ -19,6 +19,8 @@ use florin_fusion::FusionConfig;
   florin predict receipts photo.jpg --weights RUN       read one receipt
   florin predict receipts FOLDER --weights RUN --csv out.csv
   florin inspect MODEL                                  what a Hugging Face checkpoint holds
+  florin embed minilm texts.csv --out vectors.npy       make vectors of texts
+  florin classify CLIP scans/ --labels receipt,invoice  tell pictures apart by labels
   florin verify MODEL                                   compare a Hugging Face checkpoint with its original's outputs
 
 Results go to stdout, progress and notes to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage."
@@ -43,6 +45,10 @@ pub(crate) enum Command {
     Inspect(InspectOptions),
     /// Compare a checkpoint with outputs that its original wrote down
     Verify(VerifyOptions),
+    /// Make vectors of texts or pictures
+    Embed(EmbedOptions),
+    /// Tell pictures apart by labels that you name
+    Classify(ClassifyOptions),
     /// List the tasks
     Tasks {
         /// Print JSON
@@ -285,10 +291,84 @@ pub(crate) struct VerifyOptions {
     pub(crate) exporter: bool,
 }
 
+/// Options of `embed`.
+#[derive(Debug, Args)]
+#[command(after_help = "EXAMPLES:
+  florin embed minilm --text \"card payment declined\"
+  florin embed minilm questions.parquet --column text --out questions.npy
+  florin embed DIR headlines.txt news.csv --column headline --out vectors.parquet
+  florin embed CLIP scans/ --out scans.safetensors
+  head -1000 chats.log | florin embed minilm > vectors.jsonl
+
+A table (.parquet, .csv, .jsonl) gives the texts of a column, a folder its pictures, any other file its lines. Without --out, vectors go to stdout as
+JSON lines. With --out a run that was stopped goes on where it was: the same command again is enough.")]
+pub(crate) struct EmbedOptions {
+    /// A name for `florin pull`, or a checkpoint folder with its tokenizer or image processor
+    #[arg(value_name = "NAME|DIR")]
+    pub(crate) model: String,
+    /// Tables, files of lines, pictures or folders of them; stdin's lines if there are none
+    #[arg(value_name = "FILE")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// A text; may be given more than once
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) text: Vec<String>,
+    /// The tables' column of texts; the only one that holds text unless given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) column: Option<String>,
+    /// File to write, in the format of its ending: .safetensors, .npy, .parquet or .jsonl
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Tokens of a batch, padding included
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = at_least_one)]
+    pub(crate) batch_tokens: usize,
+    /// Device by name; see `florin devices`
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub(crate) device: String,
+    /// Print what was written as JSON
+    #[arg(long, requires = "out")]
+    pub(crate) json: bool,
+}
+
+/// Options of `classify`.
+#[derive(Debug, Args)]
+#[command(after_help = "EXAMPLES:
+  florin classify CLIP scan.jpg --labels receipt,invoice,\"bank statement\"
+  florin classify CLIP scans/ --labels receipt,invoice --template \"a scan of a {}\" --template \"a photo of a {}\" --json
+
+CLIP is the folder of a dual encoder: CLIP, open_clip, SigLIP or Chinese-CLIP. CLIP's probabilities sum to one over the labels;
+SigLIP answers for each label by itself.")]
+pub(crate) struct ClassifyOptions {
+    /// Checkpoint folder with its tokenizer and image processor
+    #[arg(value_name = "DIR")]
+    pub(crate) model: String,
+    /// Pictures, or folders of them
+    #[arg(value_name = "PICTURE", required = true)]
+    pub(crate) pictures: Vec<PathBuf>,
+    /// Labels, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", required = true)]
+    pub(crate) labels: Vec<String>,
+    /// The sentence for a label, which stands at {}; of several the mean is taken
+    #[arg(long, value_name = "TEXT", default_value = "a photo of a {}")]
+    pub(crate) template: Vec<String>,
+    /// Device by name; see `florin devices`
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub(crate) device: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 fn tolerance(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value >= 0.0 && value.is_finite() => Ok(value),
         _ => Err(format!("expected a number from 0 up, found {text}")),
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(value) if value >= 1 => Ok(value),
+        _ => Err(format!("expected a whole number from 1 up, found {text}")),
     }
 }
 

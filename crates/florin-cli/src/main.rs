@@ -1,6 +1,8 @@
 //! The `florin` command: arguments in, progress on stderr, results on stdout. What it does stands in the other crates.
 
 mod arguments;
+mod classify;
+mod embed;
 mod evaluate;
 mod folder;
 mod inspect;
@@ -10,6 +12,7 @@ mod predict;
 mod progress;
 mod pull;
 mod run;
+mod things;
 mod verify;
 
 use std::process::ExitCode;
@@ -27,6 +30,8 @@ fn main() -> ExitCode {
         Command::Pull(options) => pull::pull(&options),
         Command::Inspect(options) => inspect::inspect(&options),
         Command::Verify(options) => verify::verify(&options),
+        Command::Classify(options) => classify::classify(&options),
+        Command::Embed(options) => embed::embed(&options),
         Command::Tasks { json } => listing::tasks(json),
         Command::Devices { json } => listing::devices(json),
     };

@@ -108,6 +108,36 @@ impl RunObserver for Progress {
     }
 }
 
+/// Counts things of one kind on stderr.
+pub(crate) struct Counter {
+    progress: Progress,
+    total: usize,
+}
+
+impl Counter {
+    /// So many of them, none done.
+    pub(crate) fn new(what: &str, total: usize) -> Self {
+        let mut progress = Progress::new();
+        if let Some(bar) = &progress.bar {
+            bar.set_prefix(what.to_owned());
+        }
+        progress.said = progress.began;
+        Self { progress, total }
+    }
+
+    /// So many are done. Short work says nothing where stderr is no terminal.
+    pub(crate) fn at(&mut self, done: usize) {
+        if self.progress.bar.is_some() || self.progress.said.elapsed() >= EVERY {
+            self.progress.progress(done, self.total);
+        }
+    }
+
+    /// Ends it.
+    pub(crate) fn finish(&self) {
+        self.progress.finish();
+    }
+}
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

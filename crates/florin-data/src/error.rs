@@ -24,6 +24,14 @@ pub enum DataError {
         /// Why it was refused.
         reason: String,
     },
+    /// A file of settings cannot be used.
+    #[error("cannot use the settings {}: {reason}", path.display())]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// Why it was refused.
+        reason: String,
+    },
     /// A picture is too large to decode safely.
     #[error(
         "the picture {} is {width} x {height} pixels, expected at most {limit} pixels in all: scale it down first",

@@ -5,17 +5,21 @@
 //!
 //! 1. [`document`]: a page as lines of text with boxes; [`words`]: the lines cut into the model's words.
 //! 2. [`ocr`] and [`picture`]: where a document's lines and pixels come from.
-//! 3. [`value`]: dates, amounts and the key by which two values are compared; [`gold`]: where a value is printed.
-//! 4. [`table`] and [`labelled`]: a folder of labelled documents; [`split`]: folds that do not leak.
-//! 5. [`word_pieces`], [`masking`] and [`sampler`]: what a training loop asks for; [`files`]: writing that cannot half happen.
+//! 3. [`resample`] and [`image_processor`]: pixels exactly as a checkpoint was trained on them.
+//! 4. [`value`]: dates, amounts and the key by which two values are compared; [`gold`]: where a value is printed.
+//! 5. [`text_tokens`]: whole texts as ids; [`vectors`]: what a model made of them, written.
+//! 6. [`table`] and [`labelled`]: a folder of labelled documents; [`split`]: folds that do not leak.
+//! 7. [`word_pieces`], [`masking`] and [`sampler`]: what a training loop asks for; [`files`]: writing that cannot half happen.
 //!
 //! Nothing here panics on the content of a file.
 
 pub mod document;
 pub mod words;
 
+pub mod image_processor;
 pub mod ocr;
 pub mod picture;
+pub mod resample;
 
 mod dates;
 pub mod gold;
@@ -24,6 +28,8 @@ pub mod value;
 pub mod labelled;
 pub mod split;
 pub mod table;
+pub mod text_tokens;
+pub mod vectors;
 
 pub mod files;
 pub mod masking;

@@ -35,18 +35,25 @@ pub fn dimensions(path: impl AsRef<Path>) -> Result<(u32, u32), DataError> {
 
 /// Decodes a JPEG, PNG or WebP file to grey; transparent parts become white.
 pub fn decode(path: impl AsRef<Path>) -> Result<GrayImage, DataError> {
-    let path = path.as_ref();
+    decode_file(path.as_ref()).map(to_grey)
+}
+
+/// Decodes a file to the colours that it has.
+pub(crate) fn decode_file(path: &Path) -> Result<DynamicImage, DataError> {
     let failed = |source| DataError::file("read the picture", path, source);
     let size = std::fs::metadata(path).map_err(failed)?.len();
     if size > LARGEST_FILE {
         return Err(DataError::picture(path, format!("expected at most {LARGEST_FILE} bytes, found {size}")));
     }
-    decode_bytes(path, &std::fs::read(path).map_err(failed)?)
+    decode_colours(path, &std::fs::read(path).map_err(failed)?)
 }
 
 /// Decodes the bytes of a picture that is called `name` in errors.
 pub fn decode_bytes(name: impl AsRef<Path>, bytes: &[u8]) -> Result<GrayImage, DataError> {
-    let name = name.as_ref();
+    decode_colours(name.as_ref(), bytes).map(to_grey)
+}
+
+fn decode_colours(name: &Path, bytes: &[u8]) -> Result<DynamicImage, DataError> {
     let reader = ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format();
     let mut reader = reader.map_err(|source| DataError::file("read the picture", name, source))?;
     check_format(name, reader.format())?;
@@ -59,8 +66,7 @@ pub fn decode_bytes(name: impl AsRef<Path>, bytes: &[u8]) -> Result<GrayImage, D
     let decoder = reader.into_decoder().map_err(|error| DataError::picture(name, error))?;
     let (width, height) = decoder.dimensions();
     check_size(name, width, height)?;
-    let picture = DynamicImage::from_decoder(decoder).map_err(|error| DataError::picture(name, error))?;
-    Ok(to_grey(picture))
+    DynamicImage::from_decoder(decoder).map_err(|error| DataError::picture(name, error))
 }
 
 /// A picture scaled to fit a canvas of fixed size, the rest white.

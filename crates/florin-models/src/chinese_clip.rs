@@ -17,6 +17,7 @@ use crate::named_tensors::{Inputs, Outputs};
 use crate::names::{Names, rule};
 use crate::pairs::{Similarity, nothing_given, text_inputs};
 use crate::system::{Checkpoint, Forward, Opened, Wanted};
+use crate::text_embedder::TextRules;
 use crate::words::{for_each_word, words};
 
 const ARCHITECTURES: [&str; 1] = ["ChineseCLIPModel"];
@@ -91,6 +92,10 @@ impl Forward for ChineseClip {
         wants.push(Wanted::optional("token_type_ids", "[batch, seq]"));
         wants.push(Wanted::optional("pixel_values", "[batch, channels, height, width]"));
         wants
+    }
+
+    fn text_rules(&self) -> Option<TextRules> {
+        Some(TextRules { vocabulary: self.vocabulary, longest: self.places, sees_padding: false })
     }
 
     fn forward(&self, inputs: &Inputs) -> Result<Outputs, ModelError> {

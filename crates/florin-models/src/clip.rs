@@ -15,6 +15,7 @@ use crate::named_tensors::{Inputs, Outputs};
 use crate::names::{Names, Rule, rule};
 use crate::pairs::{Similarity, at_places, nothing_given, pictures, text_inputs};
 use crate::system::{Checkpoint, Forward, Opened, Wanted};
+use crate::text_embedder::TextRules;
 use crate::words::{for_each_word, words};
 
 const ARCHITECTURES: [&str; 5] =
@@ -321,6 +322,11 @@ impl Forward for Clip {
             wants.push(picture("pixel_values", "[batch, channels, height, width]"));
         }
         wants
+    }
+
+    fn text_rules(&self) -> Option<TextRules> {
+        let (vocabulary, longest) = (self.vocabulary, self.positions);
+        self.text.as_ref().map(|_| TextRules { vocabulary, longest, sees_padding: false })
     }
 
     fn forward(&self, inputs: &Inputs) -> Result<Outputs, ModelError> {

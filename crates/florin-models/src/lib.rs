@@ -24,14 +24,18 @@ pub mod video_mae;
 
 pub mod beside;
 pub mod checkpoint;
+pub mod embedding_run;
 pub mod hub;
+pub mod image_embedder;
 pub mod inspect;
 pub mod names;
 pub mod sentence;
+pub mod text_embedder;
 pub mod text_heads;
 pub mod text_model;
 pub mod verify;
 pub mod weights;
+pub mod zero_shot;
 
 mod classes;
 mod clips;
@@ -43,11 +47,14 @@ mod pairs;
 mod table;
 mod words;
 
+pub use image_embedder::ImageEmbedder;
 pub use mismatch::Mismatch;
 pub use named_tensors::{Input, Inputs, Numbers, Output, Outputs, Whole};
 pub use pairs::Similarity;
 pub use system::{Precision, System, Wanted, open};
+pub use text_embedder::{TextEmbedder, TextRules};
 pub use verify::verify;
+pub use zero_shot::ZeroShot;
 
 use std::path::PathBuf;
 

@@ -18,6 +18,7 @@ use crate::named_tensors::{Inputs, Outputs, refused};
 use crate::names::{Rule, rule};
 use crate::pairs::{Similarity, nothing_given, pictures, text_inputs};
 use crate::system::{Checkpoint, Forward, Opened, Wanted};
+use crate::text_embedder::TextRules;
 
 const ARCHITECTURES: [&str; 6] =
     ["SiglipModel", "SiglipTextModel", "SiglipVisionModel", "Siglip2Model", "Siglip2TextModel", "Siglip2VisionModel"];
@@ -292,6 +293,11 @@ impl Forward for SigLip {
             ]),
         }
         wants
+    }
+
+    fn text_rules(&self) -> Option<TextRules> {
+        let (vocabulary, longest) = (self.vocabulary, self.positions);
+        self.text.as_ref().map(|_| TextRules { vocabulary, longest, sees_padding: true })
     }
 
     fn forward(&self, inputs: &Inputs) -> Result<Outputs, ModelError> {

@@ -18,6 +18,7 @@ use crate::checkpoint::{self, in_file};
 use crate::mismatch::nearest_of;
 use crate::named_tensors::{Inputs, Outputs};
 use crate::names::Names;
+use crate::text_embedder::TextRules;
 use crate::weights::{self, Weights};
 use crate::{
     ModelError, bert, beside, chinese_clip, clip, distilbert, ft_transformer, layoutlm, open_clip, patch_tst, roberta,
@@ -54,6 +55,11 @@ pub trait Forward: Module {
 
     /// Computes everything that the inputs allow, under transformers' names.
     fn forward(&self, inputs: &Inputs) -> Result<Outputs, ModelError>;
+
+    /// How it wants texts; none if it takes none.
+    fn text_rules(&self) -> Option<TextRules> {
+        None
+    }
 }
 
 /// A system, whichever it is.
@@ -63,6 +69,9 @@ pub trait System {
 
     /// Computes everything that the inputs allow, under transformers' names.
     fn forward(&self, inputs: &Inputs) -> Result<Outputs, ModelError>;
+
+    /// How it wants texts; none if it takes none.
+    fn text_rules(&self) -> Option<TextRules>;
 
     /// How many numbers its parameters hold.
     fn parameter_count(&self) -> usize;
@@ -299,6 +308,10 @@ impl<M: Forward> System for Opened<M> {
 
     fn forward(&self, inputs: &Inputs) -> Result<Outputs, ModelError> {
         self.module.forward(inputs)
+    }
+
+    fn text_rules(&self) -> Option<TextRules> {
+        self.module.text_rules()
     }
 
     fn parameter_count(&self) -> usize {

@@ -12,6 +12,7 @@ use crate::loss::label_loss;
 use crate::named_tensors::{Inputs, Outputs};
 use crate::sentence::SentencePooling;
 use crate::system::{Forward, Wanted};
+use crate::text_embedder::TextRules;
 use crate::text_heads::{TextHead, token_outputs};
 use crate::words::{boxes, for_each_word, words};
 
@@ -131,6 +132,12 @@ impl Forward for TextModel {
             Some(_) => wants.push(Wanted::optional("labels", "[batch, seq]")),
         }
         wants
+    }
+
+    fn text_rules(&self) -> Option<TextRules> {
+        // Words that stand on a page are nothing without their places.
+        let (vocabulary, longest) = (self.vocabulary, self.places.longest());
+        self.boxes.is_none().then_some(TextRules { vocabulary, longest, sees_padding: false })
     }
 
     fn forward(&self, inputs: &Inputs) -> Result<Outputs, ModelError> {

@@ -6,6 +6,8 @@
 mod average;
 mod checkpoint;
 mod gradients;
+mod lbfgs;
+mod linear_probe;
 mod objective;
 mod optimiser;
 mod pc_grad;
@@ -16,6 +18,8 @@ use std::path::PathBuf;
 
 pub use average::WeightAverage;
 pub use gradients::Gradients;
+pub use lbfgs::{LbfgsConfig, Minimum};
+pub use linear_probe::{LinearProbe, LinearProbeConfig};
 pub use objective::{Batches, Loss, Objective};
 pub use optimiser::{AdamWOptimiser, AdamWSettings, ParameterGroup};
 pub use pc_grad::{PcGrad, PcGradParts, combine_in_order};
