@@ -16,7 +16,7 @@ warnings.filterwarnings("ignore")
 SMALL = {"size": {"shortest_edge": 12}, "crop_size": {"height": 12, "width": 12}}
 # Class, settings, sizes of pictures.
 CASES = [
-    ("CLIP", SMALL, [(20, 30), (31, 17), (12, 12), (5, 9)]),
+    ("CLIP", SMALL, [(20, 30), (31, 17), (12, 12), (5, 9), (457, 1000)]),
     # A crop larger than the picture, with an odd difference along one side or both.
     ("CLIP", {"size": {"shortest_edge": 7}, "crop_size": {"height": 12, "width": 9}}, [(20, 30), (31, 17)]),
     ("ChineseCLIP", SMALL | {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.9, 0.8, 0.7]}, [(20, 30)]),

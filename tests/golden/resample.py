@@ -19,6 +19,10 @@ SIZES = [
     (16, 16, 3, 16, 8),
     (16, 16, 3, 9, 16),
     (500, 3, 3, 2, 2),
+    # Taller than wide: where the order of the passes changes, and just not.
+    (40, 101, 3, 14, 48),
+    (40, 100, 3, 14, 48),
+    (23, 50, 3, 30, 49),
 ]
 
 

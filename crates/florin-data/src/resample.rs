@@ -1,5 +1,5 @@
 //! Pictures of another size, pixel for pixel as Pillow 13 makes them: antialiased filters in fixed point, first along rows, then along
-//! columns; the other way round where a picture becomes wider and lower, which older versions of Pillow do not.
+//! columns; the other way round where a picture loses more than twice as much height as width, which older versions of Pillow do not.
 //!
 //! Every new pixel is a weighted mean of the old ones under a filter as wide as the picture shrinks. Weights are whole numbers of 22 bits
 //! and sums are rounded once a pass, as in Pillow's `Resample.c`, so that models see the bytes that they were trained on.
@@ -129,10 +129,13 @@ impl Pixels {
         }
         let rows = |picture: &Self| picture.along_rows(&filter.windows(self.width, width));
         let columns = |picture: &Self| picture.along_columns(&filter.windows(self.height, height));
+        // The order of the passes changes roundings: Pillow's rule, in its words "to make the horizontal pass faster".
+        let lower = self.height as i64 - height as i64;
+        let columns_first = lower > 0 && lower > 2 * (self.width as i64 - width as i64);
         match (width == self.width, height == self.height) {
             (true, _) => columns(self),
             (_, true) => rows(self),
-            _ if width > self.width && height < self.height => rows(&columns(self)),
+            _ if columns_first => rows(&columns(self)),
             _ => columns(&rows(self)),
         }
     }
