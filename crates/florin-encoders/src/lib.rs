@@ -1,4 +1,4 @@
-//! Encoders of one modality each: text, image, layout, video, series, tables.
+//! Encoders of one modality each: text, image, layout, sound, video, series, tables.
 //!
 //! One file an architecture. Files, checkpoint names and presets belong to `florin-models`; nothing here mixes modalities.
 
@@ -14,12 +14,14 @@ mod patch_tst_scaling;
 mod sine_positions;
 mod table_input;
 mod table_mlp;
+mod taps;
 mod temporal_convolution;
 mod time_sformer;
 mod tubelets;
 mod video_mae;
 mod video_mae_decoder;
 mod vit;
+mod whisper;
 
 pub use activation::activation;
 pub use bert::{BertConfig, BertEncoder, BertInput};
@@ -39,6 +41,7 @@ pub use tubelets::{HiddenTubelets, tubelets};
 pub use video_mae::{Sides, VideoMaeConfig, VideoMaeEncoder, VideoMaeInput};
 pub use video_mae_decoder::{VideoMaeDecoder, VideoMaeDecoderConfig};
 pub use vit::{VitConfig, VitEncoder, VitInput, patches};
+pub use whisper::{WhisperConfig, WhisperEncoder};
 
 /// A configuration that cannot be built.
 #[derive(Debug, thiserror::Error)]

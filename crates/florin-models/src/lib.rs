@@ -14,6 +14,7 @@ pub mod table_mlp;
 pub mod temporal_convolution;
 pub mod time_sformer;
 pub mod video_mae;
+pub mod whisper;
 
 pub mod beside;
 pub mod checkpoint;

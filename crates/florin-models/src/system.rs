@@ -21,6 +21,7 @@ use crate::names::Names;
 use crate::weights::{self, Weights};
 use crate::{
     ModelError, bert, beside, ft_transformer, patch_tst, table_mlp, temporal_convolution, time_sformer, video_mae,
+    whisper,
 };
 
 /// An input that a system takes.
@@ -134,6 +135,7 @@ const FAMILIES: &[(&str, Opener)] = &[
     ("patchtst", |checkpoint, device| Ok(Box::new(patch_tst::PatchTst::of(checkpoint, device)?))),
     ("timesformer", |checkpoint, device| Ok(Box::new(time_sformer::TimeSformer::of(checkpoint, device)?))),
     ("videomae", |checkpoint, device| Ok(Box::new(video_mae::VideoMae::of(checkpoint, device)?))),
+    ("whisper", |checkpoint, device| Ok(Box::new(whisper::Whisper::of(checkpoint, device)?))),
 ];
 
 /// Opens whatever system a folder holds.
