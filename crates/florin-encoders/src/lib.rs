@@ -12,6 +12,7 @@ mod patch_tst;
 mod patch_tst_masking;
 mod patch_tst_scaling;
 mod sine_positions;
+mod spectrogram_transformer;
 mod table_input;
 mod table_mlp;
 mod taps;
@@ -31,6 +32,7 @@ pub use layout::{LayoutConfig, LayoutEncoder, LayoutInput};
 pub use patch_tst::{PatchTstBlock, PatchTstConfig, PatchTstEncoder, PatchTstInput, PatchTstOutput};
 pub use patch_tst_masking::{ForecastPatches, PatchTstMaskingConfig};
 pub use patch_tst_scaling::{Scaled, Scaling, ScalingName};
+pub use spectrogram_transformer::{SpectrogramTransformerConfig, SpectrogramTransformerEncoder};
 pub use table_input::{TableColumns, TableInput};
 pub use table_mlp::{TableMlpBlock, TableMlpConfig, TableMlpEncoder};
 pub use temporal_convolution::{

@@ -10,6 +10,7 @@ pub mod bert;
 pub mod document;
 pub mod ft_transformer;
 pub mod patch_tst;
+pub mod spectrogram_transformer;
 pub mod table_mlp;
 pub mod temporal_convolution;
 pub mod time_sformer;
@@ -29,6 +30,7 @@ mod loss;
 mod marks;
 mod mismatch;
 mod named_tensors;
+mod problem;
 mod table;
 
 pub use mismatch::Mismatch;

@@ -20,8 +20,8 @@ use crate::named_tensors::{Inputs, Outputs};
 use crate::names::Names;
 use crate::weights::{self, Weights};
 use crate::{
-    ModelError, bert, beside, ft_transformer, patch_tst, table_mlp, temporal_convolution, time_sformer, video_mae,
-    whisper,
+    ModelError, bert, beside, ft_transformer, patch_tst, spectrogram_transformer, table_mlp, temporal_convolution,
+    time_sformer, video_mae, whisper,
 };
 
 /// An input that a system takes.
@@ -124,6 +124,9 @@ type Opener = fn(&Checkpoint, &Device) -> Result<Box<dyn System>, ModelError>;
 
 /// What answers to a `model_type`.
 const FAMILIES: &[(&str, Opener)] = &[
+    ("audio-spectrogram-transformer", |checkpoint, device| {
+        Ok(Box::new(spectrogram_transformer::SpectrogramTransformer::of(checkpoint, device)?))
+    }),
     ("bert", |checkpoint, device| Ok(Box::new(bert::Bert::of(checkpoint, device)?))),
     ("florin-ft-transformer", |checkpoint, device| {
         Ok(Box::new(ft_transformer::FtTransformer::of(checkpoint, device)?))
