@@ -113,6 +113,12 @@ pub enum DataError {
         /// The picture whose text was wanted.
         path: PathBuf,
     },
+    /// A sound that no model can be given, or a picture of sounds that cannot be made.
+    #[error("cannot use this sound: {reason}")]
+    Sound {
+        /// Why.
+        reason: String,
+    },
     /// A tokenizer could not be read or lacks a special token.
     #[error("cannot use the tokenizer {}: {reason}", path.display())]
     Tokenizer {
@@ -142,6 +148,10 @@ impl DataError {
 
     pub(crate) fn table(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
         Self::Table { path: path.into(), reason: reason.to_string() }
+    }
+
+    pub(crate) fn sound(reason: impl ToString) -> Self {
+        Self::Sound { reason: reason.to_string() }
     }
 
     pub(crate) fn ocr(path: impl Into<PathBuf>, reason: impl ToString) -> Self {

@@ -1,4 +1,4 @@
-//! Documents, pictures, tables and text, as a model wants them.
+//! Documents, pictures, sounds, tables and text, as a model wants them.
 //!
 //! This crate knows nothing about tensors: it turns files that a user may have got wrong into plain, checked
 //! values, or into a [`DataError`] that says what was expected, what was found, and where. Reading order:
@@ -7,7 +7,8 @@
 //! 2. [`ocr`] and [`picture`]: where a document's lines and pixels come from.
 //! 3. [`value`]: dates, amounts and the key by which two values are compared; [`gold`]: where a value is printed.
 //! 4. [`table`] and [`labelled`]: a folder of labelled documents; [`split`]: folds that do not leak.
-//! 5. [`word_pieces`], [`masking`] and [`sampler`]: what a training loop asks for; [`files`]: writing that cannot half happen.
+//! 5. [`log_mel`]: pictures of sounds, made of a [`spectrogram`] through [`mel_filters`].
+//! 6. [`word_pieces`], [`masking`] and [`sampler`]: what a training loop asks for; [`files`]: writing that cannot half happen.
 //!
 //! Nothing here panics on the content of a file.
 
@@ -24,6 +25,10 @@ pub mod value;
 pub mod labelled;
 pub mod split;
 pub mod table;
+
+pub mod log_mel;
+pub mod mel_filters;
+pub mod spectrogram;
 
 pub mod files;
 pub mod masking;
