@@ -28,6 +28,8 @@ pub mod table;
 
 pub mod log_mel;
 pub mod mel_filters;
+#[cfg(feature = "audio")]
+pub mod sound;
 pub mod spectrogram;
 
 pub mod files;
