@@ -32,6 +32,7 @@ mod mismatch;
 mod named_tensors;
 mod problem;
 mod table;
+mod whisper_ctranslate2;
 
 pub use mismatch::Mismatch;
 pub use named_tensors::{Input, Inputs, Numbers, Output, Outputs, Whole};

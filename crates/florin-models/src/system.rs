@@ -21,7 +21,7 @@ use crate::names::Names;
 use crate::weights::{self, Weights};
 use crate::{
     ModelError, bert, beside, ft_transformer, patch_tst, spectrogram_transformer, table_mlp, temporal_convolution,
-    time_sformer, video_mae, whisper,
+    time_sformer, video_mae, whisper, whisper_ctranslate2,
 };
 
 /// An input that a system takes.
@@ -149,15 +149,15 @@ pub fn open(folder: &Path, device: &Device) -> Result<Box<dyn System>, ModelErro
 impl Checkpoint {
     /// Reads the configuration and opens the weights of a folder.
     pub fn open(folder: &Path) -> Result<Self, ModelError> {
-        let config = read_config(folder)?;
-        Ok(Self { folder: folder.into(), config, weights: Weights::open(folder)?, fills: true })
+        let (config, weights) = (read_config(folder)?, Weights::open(folder)?);
+        Ok(Self { folder: folder.into(), config: known_config(config, &weights, folder)?, weights, fills: true })
     }
 
     /// Reads the configuration of a folder and, where there are weights, their names: a system of it has its sizes and nothing in it.
     pub fn describe(folder: &Path) -> Result<Self, ModelError> {
         let config = read_config(folder)?;
         let weights = if Weights::are_in(folder) { Weights::open(folder)? } else { Weights::none(folder) };
-        Ok(Self { folder: folder.into(), config, weights, fills: false })
+        Ok(Self { folder: folder.into(), config: known_config(config, &weights, folder)?, weights, fills: false })
     }
 
     /// The system that answers to the configuration's `model_type`.
@@ -237,6 +237,19 @@ fn read_config(folder: &Path) -> Result<Value, ModelError> {
     checked.map_err(|reason| ModelError::Configuration { path, reason })
 }
 
+/// The configuration, or where CTranslate2 wrote the folder, which keeps none, what its tensors say.
+fn known_config(config: Value, weights: &Weights, folder: &Path) -> Result<Value, ModelError> {
+    let made = match weights.specification() {
+        Some(whisper_ctranslate2::SPECIFICATION) => whisper_ctranslate2::config(weights),
+        Some(other) => {
+            let known = whisper_ctranslate2::SPECIFICATION;
+            Err(format!("of CTranslate2's models only {known} is known, found {other}"))
+        }
+        None => Ok(config),
+    };
+    made.map_err(|reason| ModelError::Configuration { path: folder.join("config.json"), reason })
+}
+
 /// Refuses sizes that no model has, before anybody multiplies them: whole numbers beyond 2^31, and thousands of layers.
 fn check_sizes(name: &str, value: &Value) -> Result<(), String> {
     match value {
@@ -305,6 +318,11 @@ fn saved_config(config: &Value, precision: Precision) -> Value {
 }
 
 impl<M> Opened<M> {
+    /// The same, to be written under other names than it was read: with shapes where they are not the parameters' own.
+    pub(crate) fn written_as(self, names: Names, shapes: BTreeMap<String, Vec<usize>>) -> Self {
+        Self { names, shapes, formats: BTreeMap::new(), ..self }
+    }
+
     fn as_in_file(&self, own: BTreeMap<String, StoredTensor>) -> BTreeMap<String, StoredTensor> {
         let mut tensors = in_file(own, &self.names);
         for (name, tensor) in &mut tensors {

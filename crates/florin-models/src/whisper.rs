@@ -1,7 +1,7 @@
 //! Whisper: its encoder, and a classifier of sounds on it.
 //!
-//! A folder of the whole model opens too; what belongs to its decoder is passed over, as nothing here writes text, and is not there
-//! when the encoder is saved.
+//! A folder of the whole model opens too, as does one of CTranslate2 (`faster-whisper`); what belongs to its decoder is passed over, as
+//! nothing here writes text, and is not there when the encoder is saved.
 //!
 //! Paper: Radford et al. 2022, <https://arxiv.org/abs/2212.04356>
 //! Difference: no decoder; the outputs are those of transformers' `WhisperEncoder`.
@@ -21,6 +21,7 @@ use crate::loss::label_loss;
 use crate::named_tensors::{Inputs, Outputs, refused};
 use crate::names::{Names, Rule, rule};
 use crate::system::{Checkpoint, Forward, Opened, Wanted};
+use crate::whisper_ctranslate2;
 
 const ARCHITECTURES: [&str; 3] = ["WhisperModel", "WhisperForConditionalGeneration", "WhisperForAudioClassification"];
 
@@ -91,9 +92,16 @@ impl Whisper {
             "WhisperForAudioClassification" => Some(SoundClassifier::new(checkpoint, &config, device)?),
             _ => return Err(checkpoint.unknown_architecture(&ARCHITECTURES)),
         };
-        let prefix = if checkpoint.weights().has_prefix("model.") { "model." } else { "" };
+        let weights = checkpoint.weights();
+        let prefix = if weights.has_prefix("model.") { "model." } else { "" };
         let names = Names::new(NAMES).with_prefix(prefix).ignoring(is_of_the_decoder);
-        checkpoint.fill(Self { encoder, head, config }, names)
+        if weights.specification().is_none() {
+            return checkpoint.fill(Self { encoder, head, config }, names);
+        }
+        let (dim, bands) = (config.d_model, config.num_mel_bins);
+        let shapes = [("encoder.conv1.weight", vec![dim, bands, 3]), ("encoder.conv2.weight", vec![dim, dim, 3])];
+        let shapes = shapes.map(|(name, shape)| (name.to_owned(), shape)).into();
+        Ok(checkpoint.fill(Self { encoder, head, config }, whisper_ctranslate2::names())?.written_as(names, shapes))
     }
 }
 
