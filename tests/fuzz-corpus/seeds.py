@@ -8,6 +8,7 @@ Needs torch and safetensors, as tests/golden does. What fuzzing finds is added t
 
 import collections
 import json
+import struct
 from pathlib import Path
 
 import torch
@@ -56,6 +57,34 @@ def safetensors_files() -> None:
     save_file(reference, folder("reference") / "good_small.safetensors")
 
 
+def ctranslate2_files() -> None:
+    """Matrices in whole numbers with scales, a half, a number, and an alias."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<H", len(value) + 1) + value.encode() + b"\0"
+
+    def variable(name: str, shape: list[int], kind: int, data: bytes) -> bytes:
+        return text(name) + struct.pack(f"<B{len(shape)}IBI", len(shape), *shape, kind, len(data)) + data
+
+    variables = [
+        variable("weight", [2, 2], 1, bytes([1, 2, 3, 4])),
+        variable("weight_scale", [2], 0, struct.pack("<2f", 1, 2)),
+        variable("bias", [2], 4, struct.pack("<2e", 1, 2)),
+        variable("heads", [], 2, struct.pack("<h", 6)),
+    ]
+    head = struct.pack("<I", 6) + text("WhisperSpec") + struct.pack("<II", 3, len(variables))
+    aliases = struct.pack("<I", 1) + text("other") + text("bias")
+    (folder("ctranslate2") / "good_layer.bin").write_bytes(head + b"".join(variables) + aliases)
+
+
+def sound_files() -> None:
+    """A few samples in two channels; compressed sounds to start from are beside `crates/florin-data/src/sound.rs`."""
+    data = struct.pack("<8h", *range(0, 8000, 1000))
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 2, 8000, 32000, 4, 16)
+    chunks = form + struct.pack("<4sI", b"data", len(data)) + data
+    (folder("sound") / "good_short.wav").write_bytes(struct.pack("<4sI4s", b"RIFF", 4 + len(chunks), b"WAVE") + chunks)
+
+
 def json_files() -> None:
     index = {"metadata": {"total_size": 8}, "weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
     (folder("index") / "good_two.json").write_text(json.dumps(index))
@@ -70,4 +99,6 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     torch_files()
     safetensors_files()
+    ctranslate2_files()
+    sound_files()
     json_files()

@@ -1,4 +1,4 @@
-//! Encoders of one modality each: text, image, layout, video, series, tables.
+//! Encoders of one modality each: text, image, layout, sound, video, series, tables.
 //!
 //! One file an architecture. Files, checkpoint names and presets belong to `florin-models`; nothing here mixes modalities.
 
@@ -16,8 +16,10 @@ mod patch_tst_masking;
 mod patch_tst_scaling;
 mod probe_pooling;
 mod sine_positions;
+mod spectrogram_transformer;
 mod table_input;
 mod table_mlp;
+mod taps;
 mod temporal_convolution;
 mod text_tower;
 mod time_sformer;
@@ -25,6 +27,7 @@ mod tubelets;
 mod video_mae;
 mod video_mae_decoder;
 mod vit;
+mod whisper;
 
 pub use activation::activation;
 pub use bert::{BertConfig, BertEncoder, BertInput};
@@ -37,6 +40,7 @@ pub use patch_tst::{PatchTstBlock, PatchTstConfig, PatchTstEncoder, PatchTstInpu
 pub use patch_tst_masking::{ForecastPatches, PatchTstMaskingConfig};
 pub use patch_tst_scaling::{Scaled, Scaling, ScalingName};
 pub use probe_pooling::ProbePooling;
+pub use spectrogram_transformer::{SpectrogramTransformerConfig, SpectrogramTransformerEncoder};
 pub use table_input::{TableColumns, TableInput};
 pub use table_mlp::{TableMlpBlock, TableMlpConfig, TableMlpEncoder};
 pub use temporal_convolution::{
@@ -48,6 +52,7 @@ pub use tubelets::{HiddenTubelets, tubelets};
 pub use video_mae::{Sides, VideoMaeConfig, VideoMaeEncoder, VideoMaeInput};
 pub use video_mae_decoder::{VideoMaeDecoder, VideoMaeDecoderConfig};
 pub use vit::{VitConfig, VitEncoder, VitInput, patches};
+pub use whisper::{WhisperConfig, WhisperEncoder};
 
 /// A configuration that cannot be built.
 #[derive(Debug, thiserror::Error)]

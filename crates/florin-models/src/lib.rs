@@ -17,10 +17,12 @@ pub mod open_clip;
 pub mod patch_tst;
 pub mod roberta;
 pub mod siglip;
+pub mod spectrogram_transformer;
 pub mod table_mlp;
 pub mod temporal_convolution;
 pub mod time_sformer;
 pub mod video_mae;
+pub mod whisper;
 
 pub mod beside;
 pub mod checkpoint;
@@ -44,7 +46,9 @@ mod marks;
 mod mismatch;
 mod named_tensors;
 mod pairs;
+mod problem;
 mod table;
+mod whisper_ctranslate2;
 mod words;
 
 pub use image_embedder::ImageEmbedder;

@@ -78,6 +78,11 @@ impl Inputs {
         self.by_name.contains_key(name)
     }
 
+    /// Whether an input is given and holds whole numbers.
+    pub(crate) fn is_whole(&self, name: &str) -> bool {
+        self.by_name.get(name).is_some_and(|input| matches!(input.numbers, Numbers::Whole(_)))
+    }
+
     /// An input of measurements that the system cannot do without. `dims` names its dimensions, for messages.
     pub fn tensor<const D: usize>(&self, name: &str, dims: &str) -> Result<Tensor<D>, ModelError> {
         self.maybe_tensor(name, dims)?.ok_or_else(|| self.absent(name, dims))

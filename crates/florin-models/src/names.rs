@@ -89,11 +89,13 @@ impl Rule {
 
 /// The pattern with its `#` replaced by numbers, in order.
 fn filled<'a>(pattern: &str, numbers: &mut impl Iterator<Item = &'a str>) -> String {
-    pattern
-        .split('.')
-        .map(|part| if part == "#" { numbers.next().unwrap_or("#") } else { part })
-        .collect::<Vec<_>>()
-        .join(".")
+    let mut parts = pattern.split('#');
+    let mut name = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        name.push_str(numbers.next().unwrap_or("#"));
+        name.push_str(part);
+    }
+    name
 }
 
 /// The names of one file.

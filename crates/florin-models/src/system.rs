@@ -22,7 +22,8 @@ use crate::text_embedder::TextRules;
 use crate::weights::{self, Weights};
 use crate::{
     ModelError, bert, beside, chinese_clip, clip, distilbert, ft_transformer, layoutlm, open_clip, patch_tst, roberta,
-    siglip, table_mlp, temporal_convolution, time_sformer, video_mae,
+    siglip, spectrogram_transformer, table_mlp, temporal_convolution, time_sformer, video_mae, whisper,
+    whisper_ctranslate2,
 };
 
 /// An input that a system takes.
@@ -137,6 +138,9 @@ type Opener = fn(&Checkpoint, &Device) -> Result<Box<dyn System>, ModelError>;
 
 /// What answers to a `model_type`.
 const FAMILIES: &[(&str, Opener)] = &[
+    ("audio-spectrogram-transformer", |checkpoint, device| {
+        Ok(Box::new(spectrogram_transformer::SpectrogramTransformer::of(checkpoint, device)?))
+    }),
     ("bert", |checkpoint, device| Ok(Box::new(bert::of(checkpoint, device)?))),
     ("camembert", |checkpoint, device| Ok(Box::new(roberta::of(checkpoint, device)?))),
     ("chinese_clip", |checkpoint, device| Ok(Box::new(chinese_clip::ChineseClip::of(checkpoint, device)?))),
@@ -163,6 +167,7 @@ const FAMILIES: &[(&str, Opener)] = &[
     ("siglip2_vision_model", |checkpoint, device| Ok(Box::new(siglip::SigLip::of(checkpoint, device)?))),
     ("timesformer", |checkpoint, device| Ok(Box::new(time_sformer::TimeSformer::of(checkpoint, device)?))),
     ("videomae", |checkpoint, device| Ok(Box::new(video_mae::VideoMae::of(checkpoint, device)?))),
+    ("whisper", |checkpoint, device| Ok(Box::new(whisper::Whisper::of(checkpoint, device)?))),
     ("xlm-roberta", |checkpoint, device| Ok(Box::new(roberta::of(checkpoint, device)?))),
 ];
 
@@ -177,14 +182,15 @@ impl Checkpoint {
         let weights = Weights::open(folder);
         // A folder without a configuration is told so before one without weights.
         let config = read_config(folder, weights.as_ref().ok())?;
-        Ok(Self { folder: folder.into(), config, weights: weights?, fills: true })
+        let weights = weights?;
+        Ok(Self { folder: folder.into(), config: known_config(config, &weights, folder)?, weights, fills: true })
     }
 
     /// Reads the configuration of a folder and, where there are weights, their names: a system of it has its sizes and nothing in it.
     pub fn describe(folder: &Path) -> Result<Self, ModelError> {
         let weights = if Weights::are_in(folder) { Weights::open(folder)? } else { Weights::none(folder) };
         let config = read_config(folder, Some(&weights))?;
-        Ok(Self { folder: folder.into(), config, weights, fills: false })
+        Ok(Self { folder: folder.into(), config: known_config(config, &weights, folder)?, weights, fills: false })
     }
 
     /// The system that answers to the configuration's `model_type`.
@@ -281,6 +287,19 @@ fn read_config(folder: &Path, weights: Option<&Weights>) -> Result<Value, ModelE
     checked.map_err(|reason| ModelError::Configuration { path, reason })
 }
 
+/// The configuration, or where CTranslate2 wrote the folder, which keeps none, what its tensors say.
+fn known_config(config: Value, weights: &Weights, folder: &Path) -> Result<Value, ModelError> {
+    let made = match weights.specification() {
+        Some(whisper_ctranslate2::SPECIFICATION) => whisper_ctranslate2::config(weights),
+        Some(other) => {
+            let known = whisper_ctranslate2::SPECIFICATION;
+            Err(format!("of CTranslate2's models only {known} is known, found {other}"))
+        }
+        None => Ok(config),
+    };
+    made.map_err(|reason| ModelError::Configuration { path: folder.join("config.json"), reason })
+}
+
 /// Refuses sizes that no model has, before anybody multiplies them: whole numbers beyond 2^31, and thousands of layers.
 fn check_sizes(name: &str, value: &Value) -> Result<(), String> {
     match value {
@@ -356,6 +375,11 @@ fn saved_config(config: &Value, precision: Precision) -> Value {
 }
 
 impl<M> Opened<M> {
+    /// The same, to be written under other names than it was read: with shapes where they are not the parameters' own.
+    pub(crate) fn written_as(self, names: Names, shapes: BTreeMap<String, Vec<usize>>) -> Self {
+        Self { names, shapes, formats: BTreeMap::new(), ..self }
+    }
+
     fn as_in_file(&self, own: BTreeMap<String, StoredTensor>) -> BTreeMap<String, StoredTensor> {
         let mut tensors = in_file(own, &self.names);
         for (name, tensor) in &mut tensors {

@@ -1,4 +1,4 @@
-//! The tensors of a checkpoint: safetensors or what `torch.save` wrote, one file or several with an index.
+//! The tensors of a checkpoint: safetensors, what `torch.save` wrote, one file or several with an index, or CTranslate2's `model.bin`.
 //!
 //! Files are untrusted: where a tensor is said to be is checked against the size of the file, an index may name files of its own
 //! folder only, no tensor may be in two of them, and nothing is converted before somebody asks for it with a shape. Nothing in a
@@ -6,6 +6,7 @@
 //! does not know, lets a view in a kilobyte become ten gigabytes, and brings ZIP, TAR and compression. Ours refuses all that by name.
 
 mod archive;
+mod ctranslate2;
 mod mapped;
 mod pickle;
 mod stored;
@@ -26,13 +27,15 @@ pub const FILE: &str = "model.safetensors";
 /// The same of open_clip.
 pub const OPEN_CLIP_FILE: &str = "open_clip_model.safetensors";
 /// Files and indices of several files, the first that is there is read.
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 7] = [
     FILE,
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
     OPEN_CLIP_FILE,
     "open_clip_pytorch_model.bin",
+    // CTranslate2's.
+    "model.bin",
 ];
 /// Bytes of the longest index that is read.
 const LONGEST_INDEX: u64 = 64 << 20;
@@ -69,7 +72,7 @@ impl Weights {
         Self { path: folder.into(), files: Vec::new(), places: BTreeMap::new() }
     }
 
-    /// Opens one file: safetensors, or what `torch.save` wrote if its name ends with `.bin`, `.pt` or `.pth`.
+    /// Opens one file: safetensors, or what `torch.save` or CTranslate2 wrote if its name ends with `.bin`, `.pt` or `.pth`.
     pub fn open_file(path: &Path) -> Result<Self, ModelError> {
         Self::of(path, vec![Stored::open(path)?])
     }
@@ -82,6 +85,11 @@ impl Weights {
     /// Reads the bytes of a file that `torch.save` wrote; `path` is for messages.
     pub fn from_torch_bytes(bytes: Vec<u8>, path: &Path) -> Result<Self, ModelError> {
         Self::of(path, vec![Stored::from_torch(bytes, path)?])
+    }
+
+    /// Reads the bytes of a file of CTranslate2; `path` is for messages.
+    pub fn from_ctranslate2_bytes(bytes: Vec<u8>, path: &Path) -> Result<Self, ModelError> {
+        Self::of(path, vec![Stored::from_ctranslate2(bytes, path)?])
     }
 
     fn of(path: &Path, files: Vec<Stored>) -> Result<Self, ModelError> {
@@ -129,6 +137,11 @@ impl Weights {
     /// The file, or the index of several.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What CTranslate2 calls the model in its own files, such as `WhisperSpec`.
+    pub fn specification(&self) -> Option<&str> {
+        self.files.iter().find_map(|file| file.specification.as_deref())
     }
 
     /// The names of the files that hold tensors.
@@ -181,8 +194,25 @@ impl Weights {
             Dtype::F64 => Ok(data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect()),
             Dtype::BF16 => Ok(data.as_chunks::<2>().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect()),
             Dtype::F16 => Ok(data.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect()),
+            Dtype::I8 | Dtype::I16 if self.has(&scale_of(name)) => self.scaled_back(name, &entry.shape),
             other => Err(file.format_error(name, "F32, F64, F16 or BF16", other)),
         }
+    }
+
+    /// The values of a matrix that is stored in whole numbers, each divided by the scale of its row or of all rows.
+    fn scaled_back(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+        let (numbers, scales) = (self.whole_numbers(name)?, self.values(&scale_of(name))?);
+        let rows = shape.first().copied().unwrap_or(1);
+        if numbers.is_empty() || ![1, rows].contains(&scales.len()) {
+            let reason = format!("`{name}` of shape {shape:?} has {} scales, expected one or one a row", scales.len());
+            return Err(damaged(&self.path, reason));
+        }
+        let row = numbers.len().div_ceil(scales.len());
+        Ok(numbers
+            .chunks(row)
+            .zip(scales)
+            .flat_map(|(row, scale)| row.iter().map(move |&n| n as f32 / scale))
+            .collect())
     }
 
     /// The values of any tensor as f64, row-major.
@@ -220,6 +250,11 @@ impl Weights {
     fn absent(&self, name: &str) -> ModelError {
         damaged(&self.path, format!("there is no tensor `{name}`"))
     }
+}
+
+/// Where CTranslate2 keeps what a matrix of whole numbers was multiplied by.
+fn scale_of(name: &str) -> String {
+    format!("{name}_scale")
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
 use super::mapped::Bytes;
-use super::torch_file;
+use super::{ctranslate2, torch_file};
 use crate::ModelError;
 
 /// An opened file.
@@ -17,6 +17,8 @@ pub(super) struct Stored {
     pub(super) path: PathBuf,
     bytes: Bytes,
     pub(super) tensors: BTreeMap<String, Entry>,
+    /// What CTranslate2 calls the model, if the file is its.
+    pub(super) specification: Option<String>,
 }
 
 /// Where a tensor is. Whoever makes one has checked that all of it lies within the file.
@@ -31,10 +33,13 @@ pub(super) struct Entry {
 }
 
 impl Stored {
-    /// Opens a file: safetensors, or what `torch.save` writes where its name ends so.
+    /// Opens a file: safetensors, or what `torch.save` or CTranslate2 write where its name ends so.
     pub(super) fn open(path: &Path) -> Result<Self, ModelError> {
         let bytes = Bytes::open(path)?;
         let is_torch = path.extension().is_some_and(|ending| ["bin", "pt", "pth"].iter().any(|known| ending == *known));
+        if is_torch && ctranslate2::is_ctranslate2(&bytes) {
+            return Self::of_ctranslate2(bytes, path);
+        }
         if is_torch { Self::of_torch(bytes, path) } else { Self::of_safetensors(bytes, path) }
     }
 
@@ -44,6 +49,10 @@ impl Stored {
 
     pub(super) fn from_torch(bytes: Vec<u8>, path: &Path) -> Result<Self, ModelError> {
         Self::of_torch(Bytes::Owned(bytes), path)
+    }
+
+    pub(super) fn from_ctranslate2(bytes: Vec<u8>, path: &Path) -> Result<Self, ModelError> {
+        Self::of_ctranslate2(Bytes::Owned(bytes), path)
     }
 
     fn of_safetensors(bytes: Bytes, path: &Path) -> Result<Self, ModelError> {
@@ -56,12 +65,18 @@ impl Stored {
             (name, Entry { format, shape, begin, strides: None })
         };
         let tensors = metadata.tensors().into_iter().map(entry).collect();
-        Ok(Self { path: path.into(), bytes, tensors })
+        Ok(Self { path: path.into(), bytes, tensors, specification: None })
     }
 
     fn of_torch(bytes: Bytes, path: &Path) -> Result<Self, ModelError> {
         let tensors = torch_file::read(&bytes).map_err(|reason| damaged(path, reason))?;
-        Ok(Self { path: path.into(), bytes, tensors })
+        Ok(Self { path: path.into(), bytes, tensors, specification: None })
+    }
+
+    fn of_ctranslate2(bytes: Bytes, path: &Path) -> Result<Self, ModelError> {
+        let ctranslate2::Variables { specification, tensors } =
+            ctranslate2::read(&bytes).map_err(|reason| damaged(path, reason))?;
+        Ok(Self { path: path.into(), bytes, tensors, specification: Some(specification) })
     }
 
     /// The bytes of a tensor, row-major.
