@@ -14,6 +14,11 @@ use crate::golden_tolerance::{GRADIENT, LOSS, OUTPUT};
 use crate::golden_weights::{stored, uniform};
 
 #[test]
+fn golden_systems_image() {
+    check("image");
+}
+
+#[test]
 fn golden_systems_pair() {
     check("pair");
 }

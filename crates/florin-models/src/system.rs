@@ -21,7 +21,7 @@ use crate::names::Names;
 use crate::weights::{self, Weights};
 use crate::{
     ModelError, bert, beside, chinese_clip, clip, distilbert, ft_transformer, layoutlm, open_clip, patch_tst, roberta,
-    siglip, table_mlp, temporal_convolution, time_sformer, video_mae,
+    siglip, table_mlp, temporal_convolution, time_sformer, video_mae, vit,
 };
 
 /// An input that a system takes.
@@ -154,6 +154,7 @@ const FAMILIES: &[(&str, Opener)] = &[
     ("siglip2_vision_model", |checkpoint, device| Ok(Box::new(siglip::SigLip::of(checkpoint, device)?))),
     ("timesformer", |checkpoint, device| Ok(Box::new(time_sformer::TimeSformer::of(checkpoint, device)?))),
     ("videomae", |checkpoint, device| Ok(Box::new(video_mae::VideoMae::of(checkpoint, device)?))),
+    ("vit", |checkpoint, device| Ok(Box::new(vit::of(checkpoint, device)?))),
     ("xlm-roberta", |checkpoint, device| Ok(Box::new(roberta::of(checkpoint, device)?))),
 ];
 
