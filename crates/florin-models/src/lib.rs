@@ -21,6 +21,7 @@ pub mod siglip;
 pub mod table_mlp;
 pub mod temporal_convolution;
 pub mod time_sformer;
+mod timm_vit;
 pub mod video_mae;
 pub mod vit;
 
