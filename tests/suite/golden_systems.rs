@@ -19,6 +19,11 @@ fn golden_systems_audio() {
 }
 
 #[test]
+fn golden_systems_image() {
+    check("image");
+}
+
+#[test]
 fn golden_systems_pair() {
     check("pair");
 }
@@ -111,9 +116,9 @@ fn write_checkpoint(fixture: &Fixture, folder: &Path) -> BTreeMap<String, Stored
     tensors
 }
 
-/// What configuration and weights are called: transformers' names, or open_clip's.
+/// What configuration and weights are called: the names of transformers and timm, or open_clip's.
 fn file_names(config: &serde_json::Value) -> (&'static str, &'static str) {
-    match config.get("model_type") {
+    match config.get("model_type").or(config.get("architecture")) {
         Some(_) => ("config.json", "model.safetensors"),
         None => ("open_clip_config.json", "open_clip_model.safetensors"),
     }

@@ -1,7 +1,6 @@
 //! The image encoder against transformers' `ViTModel`: class token, colour, and a picture wider than high.
 
-use burn::prelude::*;
-use florin_encoders::{VitConfig, VitEncoder, VitInput, patches};
+use florin_encoders::{VitConfig, VitInput, patches};
 use florin_train::Gradients;
 
 use crate::golden_fixture::{Comparison, Fixture};
@@ -16,7 +15,7 @@ fn golden_vit_hidden_states_loss_and_gradients() {
     let encoder = filled(config.init(&device));
     let input = VitInput { patches: patches(fixture.input::<4>("pictures", &device), config.patch) };
     let mut comparison = Comparison::new(&fixture);
-    for (index, state) in hidden_states(&encoder, &input).into_iter().enumerate() {
+    for (index, state) in encoder.hidden_states(input.patches.clone(), config.grid()).into_iter().enumerate() {
         comparison.tensor(&format!("hidden.{index}"), state, OUTPUT);
     }
     let last = encoder.forward(input).padded();
@@ -25,18 +24,4 @@ fn golden_vit_hidden_states_loss_and_gradients() {
     comparison.tensor("loss", loss.clone(), LOSS);
     comparison.gradients(&encoder, &Gradients::of(&encoder, loss.backward()));
     comparison.finish();
-}
-
-/// What goes into each block and comes out of the last, before the final norm.
-fn hidden_states(encoder: &VitEncoder, input: &VitInput) -> Vec<Tensor<3>> {
-    let patches = encoder.patch_embedding.forward(input.patches.clone());
-    let [batch, _, _] = patches.dims();
-    let class_token = encoder.class_token.as_ref().expect("the case has a class token").val();
-    let first = Tensor::cat(vec![class_token.repeat_dim(0, batch), patches], 1) + encoder.position_embeddings.val();
-    let mut states = vec![first];
-    for layer in &encoder.layers {
-        let next = layer.forward(states[states.len() - 1].clone(), None, None);
-        states.push(next);
-    }
-    states
 }

@@ -8,6 +8,8 @@
 
 use burn::prelude::*;
 
+use crate::positions::stretched;
+
 /// # Shapes
 ///
 /// - table: `[side · side, dim]`, row by row
@@ -18,15 +20,7 @@ pub(crate) fn antialiased_grid(table: Tensor<2>, [rows, columns]: [usize; 2]) ->
     if [rows, columns] == [side, side] {
         return table;
     }
-    let (of_rows, of_columns) = (triangle(side, rows), triangle(side, columns));
-    let mut weights = Vec::with_capacity(rows * columns * count);
-    for row in &of_rows {
-        for column in &of_columns {
-            weights.extend(row.iter().flat_map(|a| column.iter().map(move |b| (a * b) as f32)));
-        }
-    }
-    let weights = TensorData::new(weights, [rows * columns, count]);
-    florin_backend::product(Tensor::from_data(weights, &table.device()), table)
+    stretched(table, &triangle(side, rows), &triangle(side, columns))
 }
 
 /// The weights of `from` old places for each of `to` new ones along one side; each row sums to one.

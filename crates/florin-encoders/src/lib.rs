@@ -14,6 +14,7 @@ mod nearest;
 mod patch_tst;
 mod patch_tst_masking;
 mod patch_tst_scaling;
+mod positions;
 mod probe_pooling;
 mod sine_positions;
 mod spectrogram_transformer;
@@ -51,7 +52,7 @@ pub use time_sformer::{TemporalAttention, TimeSformerBlock, TimeSformerConfig, T
 pub use tubelets::{HiddenTubelets, tubelets};
 pub use video_mae::{Sides, VideoMaeConfig, VideoMaeEncoder, VideoMaeInput};
 pub use video_mae_decoder::{VideoMaeDecoder, VideoMaeDecoderConfig};
-pub use vit::{VitConfig, VitEncoder, VitInput, patches};
+pub use vit::{VitConfig, VitEncoder, VitInput, VitVariant, patches};
 pub use whisper::{WhisperConfig, WhisperEncoder};
 
 /// A configuration that cannot be built.

@@ -1,16 +1,19 @@
-//! The image encoder: a vision transformer.
+//! The image encoder: a vision transformer, with what later members of its family added.
 //!
 //! Paper: Dosovitskiy et al. 2020, <https://arxiv.org/abs/2010.11929>
 //! Difference: the class token is optional, because a document's words pool the patches themselves.
+//! Paper: Touvron et al. 2020 (DeiT, distillation token), <https://arxiv.org/abs/2012.12877>
+//! Difference: none.
 
 use burn::module::Param;
 use burn::prelude::*;
 use florin_nn::{
-    Encoded, Encoder, LayerNorm, Linear, Mask, Modality, NormOrder, Tokens, TransformerBlock, TransformerBlockConfig,
-    normal,
+    Activation, AttentionBiases, Encoded, Encoder, LayerNorm, Linear, Mask, Modality, NormOrder, Tokens,
+    TransformerBlock, TransformerBlockConfig, normal,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::positions::resized_positions;
 use crate::{ConfigError, check_heads, check_size};
 
 /// Sizes of the encoder.
@@ -38,6 +41,17 @@ pub struct VitConfig {
     pub epsilon: f64,
 }
 
+/// What later members of the family added or changed; by default nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VitVariant {
+    /// Whether a second token stands behind the class token, which learns from a teacher (DeiT).
+    pub distillation_token: bool,
+    /// Activation inside the perceptrons.
+    pub activation: Activation,
+    /// Which projections of the attention have biases.
+    pub biases: AttentionBiases,
+}
+
 /// A batch of pictures cut into patches.
 #[derive(Clone, Debug)]
 pub struct VitInput {
@@ -52,21 +66,31 @@ pub struct VitEncoder {
     pub patch_embedding: Linear,
     /// `[1, 1, dim]`
     pub class_token: Option<Param<Tensor<3>>>,
-    /// `[1, class token + patches, dim]`
+    /// `[1, 1, dim]`
+    pub distillation_token: Option<Param<Tensor<3>>>,
+    /// `[1, tokens before the patches + patches, dim]`
     pub position_embeddings: Param<Tensor<3>>,
     /// The blocks, lowest first.
     pub layers: Vec<TransformerBlock>,
     /// The final norm.
     pub norm: LayerNorm,
     dim: usize,
+    #[module(skip)]
+    grid: [usize; 2],
+}
+
+impl Default for VitVariant {
+    fn default() -> Self {
+        Self { distillation_token: false, activation: Activation::Gelu, biases: AttentionBiases::ALL }
+    }
 }
 
 impl VitConfig {
     /// Refuses sizes that cannot be built.
     pub fn validate(&self) -> Result<(), ConfigError> {
+        check_size("vit", "patch", self.patch, 1, 1_024)?;
         check_size("vit", "height", self.height, 1, 8_192)?;
         check_size("vit", "width", self.width, 1, 8_192)?;
-        check_size("vit", "patch", self.patch, 1, 1_024)?;
         check_size("vit", "channels", self.channels, 1, 16)?;
         check_size("vit", "dim", self.dim, 1, 16_384)?;
         check_size("vit", "layers", self.layers, 0, 256)?;
@@ -77,22 +101,36 @@ impl VitConfig {
         check_heads("vit", self.heads, self.dim)
     }
 
+    /// Rows and columns of patches in a picture.
+    pub fn grid(&self) -> [usize; 2] {
+        [self.height / self.patch, self.width / self.patch]
+    }
+
     /// Patches in a picture.
     pub fn patches(&self) -> usize {
-        (self.height / self.patch) * (self.width / self.patch)
+        self.grid().iter().product()
     }
 
     /// New weights.
     pub fn init(&self, device: &Device) -> VitEncoder {
-        let block = TransformerBlockConfig::new(self.dim, self.heads, self.hidden, self.epsilon, NormOrder::Pre);
-        let tokens = self.patches() + usize::from(self.class_token);
+        self.init_as(&VitVariant::default(), device)
+    }
+
+    /// New weights of another member of the family.
+    pub fn init_as(&self, variant: &VitVariant, device: &Device) -> VitEncoder {
+        let usual = TransformerBlockConfig::new(self.dim, self.heads, self.hidden, self.epsilon, NormOrder::Pre);
+        let block = TransformerBlockConfig { activation: variant.activation, biases: variant.biases, ..usual };
+        let before = usize::from(self.class_token) + usize::from(variant.distillation_token);
+        let token = || normal([1, 1, self.dim], 0.02, device);
         VitEncoder {
             patch_embedding: Linear::new(self.channels * self.patch * self.patch, self.dim, device),
-            class_token: self.class_token.then(|| normal([1, 1, self.dim], 0.02, device)),
-            position_embeddings: normal([1, tokens, self.dim], 0.02, device),
+            class_token: self.class_token.then(token),
+            distillation_token: variant.distillation_token.then(token),
+            position_embeddings: normal([1, before + self.patches(), self.dim], 0.02, device),
             layers: (0..self.layers).map(|_| block.init(device)).collect(),
             norm: LayerNorm::new(self.dim, self.epsilon, device),
             dim: self.dim,
+            grid: self.grid(),
         }
     }
 }
@@ -103,19 +141,33 @@ impl VitEncoder {
     /// - patches: `[batch, patches, channels * patch * patch]`
     /// - output tokens: `[batch, class token + patches, dim]`
     pub fn forward(&self, input: VitInput) -> Tokens {
-        let [batch, _, _] = input.patches.dims();
-        let mut x = self.patch_embedding.forward(input.patches);
-        if let Some(class_token) = &self.class_token {
-            x = Tensor::cat(vec![class_token.val().repeat_dim(0, batch), x], 1);
-        }
-        x = x + self.position_embeddings.val();
-        for layer in &self.layers {
-            x = layer.forward(x, None, None);
-        }
-        let x = self.norm.forward(x);
+        let mut states = self.hidden_states(input.patches, self.grid);
+        let x = self.norm.forward(states.pop().expect("there is always a state"));
         let [batch, seq, _] = x.dims();
         let mask = Mask::all_kept(batch, seq, &x.device());
         Tokens::new(x, mask)
+    }
+
+    /// What the blocks read and give, lowest first, before the final norm. Positions are interpolated for another grid than the
+    /// configuration's.
+    ///
+    /// # Shapes
+    ///
+    /// - patches: `[batch, patches, channels * patch * patch]`
+    /// - grid: rows and columns of patches
+    /// - outputs: `[batch, tokens before the patches + patches, dim]`
+    pub fn hidden_states(&self, patches: Tensor<3>, grid: [usize; 2]) -> Vec<Tensor<3>> {
+        let [batch, _, _] = patches.dims();
+        let before = [&self.class_token, &self.distillation_token].into_iter().flatten();
+        let mut tokens: Vec<Tensor<3>> = before.map(|token| token.val().repeat_dim(0, batch)).collect();
+        tokens.push(self.patch_embedding.forward(patches));
+        let positions = resized_positions(self.position_embeddings.val(), self.grid, grid);
+        let mut states = vec![Tensor::cat(tokens, 1) + positions];
+        for layer in &self.layers {
+            let next = layer.forward(states[states.len() - 1].clone(), None, None);
+            states.push(next);
+        }
+        states
     }
 }
 

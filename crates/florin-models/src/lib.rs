@@ -12,6 +12,7 @@ pub mod clip;
 pub mod distilbert;
 pub mod document;
 pub mod ft_transformer;
+pub mod image_model;
 pub mod layoutlm;
 pub mod open_clip;
 pub mod patch_tst;
@@ -21,7 +22,9 @@ pub mod spectrogram_transformer;
 pub mod table_mlp;
 pub mod temporal_convolution;
 pub mod time_sformer;
+mod timm_vit;
 pub mod video_mae;
+pub mod vit;
 pub mod whisper;
 
 pub mod beside;

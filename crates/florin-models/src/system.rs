@@ -22,7 +22,7 @@ use crate::text_embedder::TextRules;
 use crate::weights::{self, Weights};
 use crate::{
     ModelError, bert, beside, chinese_clip, clip, distilbert, ft_transformer, layoutlm, open_clip, patch_tst, roberta,
-    siglip, spectrogram_transformer, table_mlp, temporal_convolution, time_sformer, video_mae, whisper,
+    siglip, spectrogram_transformer, table_mlp, temporal_convolution, time_sformer, timm_vit, video_mae, vit, whisper,
     whisper_ctranslate2,
 };
 
@@ -166,7 +166,9 @@ const FAMILIES: &[(&str, Opener)] = &[
     ("siglip2_text_model", |checkpoint, device| Ok(Box::new(siglip::SigLip::of(checkpoint, device)?))),
     ("siglip2_vision_model", |checkpoint, device| Ok(Box::new(siglip::SigLip::of(checkpoint, device)?))),
     ("timesformer", |checkpoint, device| Ok(Box::new(time_sformer::TimeSformer::of(checkpoint, device)?))),
+    ("timm", |checkpoint, device| Ok(Box::new(timm_vit::of(checkpoint, device)?))),
     ("videomae", |checkpoint, device| Ok(Box::new(video_mae::VideoMae::of(checkpoint, device)?))),
+    ("vit", |checkpoint, device| Ok(Box::new(vit::of(checkpoint, device)?))),
     ("whisper", |checkpoint, device| Ok(Box::new(whisper::Whisper::of(checkpoint, device)?))),
     ("xlm-roberta", |checkpoint, device| Ok(Box::new(roberta::of(checkpoint, device)?))),
 ];
@@ -230,15 +232,18 @@ impl Checkpoint {
         if self.config.get(name).is_some_and(Value::is_object) { self.part_of_config(name) } else { self.config() }
     }
 
-    /// The configuration's `model_type`.
+    /// The configuration's `model_type`; timm's has an `architecture` instead.
     pub fn model_type(&self) -> Result<&str, ModelError> {
-        self.config["model_type"].as_str().ok_or_else(|| self.refused("`model_type` is missing".to_owned()))
+        let timm = self.config["architecture"].as_str().map(|_| "timm");
+        self.config["model_type"].as_str().or(timm).ok_or_else(|| self.refused("`model_type` is missing".to_owned()))
     }
 
-    /// The first of the configuration's `architectures`, such as `BertForMaskedLM`.
+    /// The first of the configuration's `architectures`, such as `BertForMaskedLM`, or timm's only `architecture`.
     pub fn architecture(&self) -> Result<&str, ModelError> {
+        let timm = self.config["architecture"].as_str();
         self.config["architectures"][0]
             .as_str()
+            .or(timm)
             .ok_or_else(|| self.refused("`architectures` is missing or empty".to_owned()))
     }
 

@@ -1,0 +1,85 @@
+//! Positions that were learned on one grid of patches, for a grid of other sides: bicubic interpolation as PyTorch has it
+//! (`align_corners=False`, no antialiasing).
+//!
+//! A new position is a weighted sum of the sixteen old ones around it, by Keys' cubic with a slope of -0.75; beyond the edge the outermost
+//! is repeated. The weights are a matrix, so that gradients reach the table.
+
+use burn::prelude::*;
+
+/// The slope of the cubic at one step from its centre.
+const A: f64 = -0.75;
+
+/// Positions for the grid `to`; those of tokens that stand before the patches stay as they are.
+///
+/// # Shapes
+///
+/// - table: `[1, before + rows · columns of from, dim]`
+/// - from, to: rows and columns
+/// - output: `[1, before + rows · columns of to, dim]`
+pub(crate) fn resized_positions(table: Tensor<3>, from: [usize; 2], to: [usize; 2]) -> Tensor<3> {
+    if from == to {
+        return table;
+    }
+    let ([_, count, dim], patches) = (table.dims(), from[0] * from[1]);
+    let before = count - patches;
+    let grid = table.clone().narrow(1, before, patches).reshape([patches, dim]);
+    let grid = stretched(grid, &cubic(from[0], to[0]), &cubic(from[1], to[1])).unsqueeze_dim(0);
+    if before == 0 { grid } else { Tensor::cat(vec![table.narrow(1, 0, before), grid], 1) }
+}
+
+/// A table for a grid, from the weights of old rows for each new row and of old columns for each new column.
+///
+/// # Shapes
+///
+/// - table: `[old rows · old columns, dim]`, row by row
+/// - output: `[new rows · new columns, dim]`
+pub(crate) fn stretched(table: Tensor<2>, rows: &[Vec<f64>], columns: &[Vec<f64>]) -> Tensor<2> {
+    let [count, _] = table.dims();
+    let mut weights = Vec::with_capacity(rows.len() * columns.len() * count);
+    for row in rows {
+        for column in columns {
+            weights.extend(row.iter().flat_map(|a| column.iter().map(move |b| (a * b) as f32)));
+        }
+    }
+    let weights = TensorData::new(weights, [rows.len() * columns.len(), count]);
+    florin_backend::product(Tensor::from_data(weights, &table.device()), table)
+}
+
+/// The weights of `from` old places for each of `to` new ones along one side; each row sums to one.
+fn cubic(from: usize, to: usize) -> Vec<Vec<f64>> {
+    let within = |x: f64| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
+    let beyond = |x: f64| ((x - 5.0) * x + 8.0) * x * A - 4.0 * A;
+    let row = |new: usize| {
+        let place = (new as f64 + 0.5) * from as f64 / to as f64 - 0.5;
+        let (first, t) = (place.floor(), place - place.floor());
+        let mut weights = vec![0.0; from];
+        for (step, weight) in [beyond(t + 1.0), within(t), within(1.0 - t), beyond(2.0 - t)].into_iter().enumerate() {
+            let old = (first + step as f64 - 1.0).clamp(0.0, from as f64 - 1.0);
+            weights[old as usize] += weight;
+        }
+        weights
+    };
+    (0..to).map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_place_is_a_cubic_mix_of_four_old_ones_and_the_outermost_is_repeated() {
+        assert_eq!(cubic(1, 2), [[1.0], [1.0]]);
+        assert_eq!(cubic(3, 3)[1], [0.0, 1.0, 0.0]);
+        // Half way between the second place and the third: the paper's curve at distances of 3/2, 1/2, 1/2 and 3/2.
+        assert_eq!(cubic(4, 2)[0], [0.59375 - 0.09375, 0.59375, -0.09375, 0.0]);
+        assert!(cubic(5, 7).iter().all(|weights| (weights.iter().sum::<f64>() - 1.0).abs() < 1e-12));
+    }
+
+    #[test]
+    fn the_grid_changes_and_what_stands_before_it_does_not() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        let table = Tensor::<3>::from_floats([[[9.0], [0.0], [1.0], [2.0], [3.0]]], &device);
+        let found = resized_positions(table, [2, 2], [1, 1]).into_data().try_to_vec::<f32>().expect("f32");
+        assert_eq!(found, [9.0, 1.5]);
+    }
+}
