@@ -26,7 +26,6 @@ import distillation
 import fusion_vectors
 import objectives
 import fusion_tokens
-import log_mels
 import reference
 import systems
 import weights
@@ -627,7 +626,6 @@ CASES = [
     *distillation.CASES,
     *fusion_tokens.CASES,
     *fusion_vectors.CASES,
-    *log_mels.CASES,
     *objectives.CASES,
     *systems.CASES,
 ]

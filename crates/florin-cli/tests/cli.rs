@@ -102,7 +102,7 @@ fn receipt(folder: &Path) -> (PathBuf, PathBuf) {
 
 #[test]
 fn help_shows_examples_and_wrong_usage_is_two() {
-    for command in ["run", "predict", "evaluate", "pull", "inspect", "verify"] {
+    for command in ["run", "predict", "evaluate", "pull", "inspect", "verify", "embed", "classify"] {
         let output = florin(&[command, "--help"]);
         assert!(output.status.success() && text(&output.stdout).contains("EXAMPLES"), "{command}");
     }
@@ -513,4 +513,41 @@ fn inspect_says_what_a_folder_holds_with_weights_and_without() {
     assert!(text(&florin(&["inspect", model]).stdout).contains("There are no weights in this folder"));
     fs::write(folder.path().join("config.json"), r#"{"model_type": "brt"}"#).expect("a small file");
     assert!(refusal(&["inspect", model]).contains("no system is called `brt` (meant bert?); known: bert"));
+}
+
+#[test]
+fn texts_become_vectors_on_stdout_and_in_files_and_what_cannot_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = path(folder.path()).to_owned();
+    checkpoint(folder.path());
+    let refused = refusal(&["embed", &model, "--text", "total"]);
+    assert!(refused.contains("tokenizer.json"), "{refused}");
+    let vocabulary = json!({"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "total": 4, "owed": 5});
+    let tokenizer = json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 3],
+        "cls": ["[CLS]", 2]}, "decoder": null, "model": {"type": "WordLevel", "unk_token": "[UNK]", "vocab": vocabulary}});
+    fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).expect("a small file");
+    let said = florin(&["embed", &model, "--text", "total owed", "--text", "total"]);
+    let lines: Vec<Value> =
+        text(&said.stdout).lines().map(|line| serde_json::from_str(line).expect("a line")).collect();
+    assert_eq!((lines.len(), lines[0]["name"].as_str()), (2, Some("total owed")));
+    assert_eq!(lines[1]["embedding"].as_array().map(Vec::len), Some(4));
+    let (table, out) = (folder.path().join("a.csv"), folder.path().join("a.jsonl"));
+    fs::write(&table, "id,note,other\n1,total owed,x\n2,total,y\n").expect("a small file");
+    let two = refusal(&["embed", &model, path(&table), "--out", path(&out)]);
+    assert!(two.contains("say which column with --column"), "{two}");
+    let done = json_of(&["embed", &model, path(&table), "--column", "note", "--out", path(&out), "--json"]);
+    assert_eq!((done["rows"].as_u64(), done["dim"].as_u64()), (Some(2), Some(4)));
+    assert_eq!(
+        fs::read_to_string(&out).expect("it was written"),
+        text(&said.stdout),
+        "a text alone is the text in a table"
+    );
+    let wrong = refusal(&["embed", &model, "--text", "a", "--out", "a.txt"]);
+    assert!(wrong.contains("found '.txt'"), "{wrong}");
+    let (picture, _) = receipt(folder.path());
+    let blind = refusal(&["embed", &model, path(&picture)]);
+    assert!(blind.contains("expected one that takes pictures"), "{blind}");
+    let unlabelled = refusal(&["classify", &model, path(&picture), "--labels", "a"]);
+    assert!(unlabelled.contains("expected a dual encoder"), "{unlabelled}");
 }

@@ -189,8 +189,7 @@ mod tests {
         let expected =
             [r#"{name: "one", embedding: [1.0, 2.5, 0.5]}"#, r#"{name: "zwei", embedding: [4.0, 5.0, 6.25]}"#];
         assert_eq!(rows, expected);
-        let expected =
-            [r#"{"name":"one","embedding":[1.0,-2.0,0.5]}"#, r#"{"name":"zwei","embedding":[4.0,5.0,6.25]}"#];
+        let expected = [r#"{"name":"one","embedding":[1.0,2.5,0.5]}"#, r#"{"name":"zwei","embedding":[4.0,5.0,6.25]}"#];
         let mut lines = Vec::new();
         vectors().write_json_lines(&mut lines).unwrap();
         assert_eq!(String::from_utf8(lines).unwrap(), expected.join("\n") + "\n");

@@ -33,6 +33,9 @@ pub struct Minimum {
     pub converged: bool,
 }
 
+/// Steps in a row without a fall after which there is none to come.
+const MOST_STALLED: usize = 5;
+
 /// A step that was taken: how the point moved, how the gradient changed, and one over their product.
 struct Step {
     moved: Tensor<1>,
@@ -52,6 +55,7 @@ impl LbfgsConfig {
         let mut point = start;
         let (mut value, mut gradient) = function(&point);
         let mut memory: VecDeque<Step> = VecDeque::new();
+        let mut stalled = 0;
         for steps in 0..self.steps {
             if largest(&gradient) <= self.tolerance {
                 return Minimum { point, value, steps, converged: true };
@@ -89,7 +93,12 @@ impl LbfgsConfig {
                 }
                 memory.push_back(Step { moved, changed, rho: 1.0 / product });
             }
+            // What f32 rounds away is no fall.
+            stalled = if value - there <= 1e-8 * value.abs() { stalled + 1 } else { 0 };
             (point, value, gradient) = (next, there, next_gradient);
+            if stalled == MOST_STALLED {
+                return Minimum { point, value, steps: steps + 1, converged: true };
+            }
         }
         Minimum { point, value, steps: self.steps, converged: false }
     }

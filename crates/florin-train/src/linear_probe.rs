@@ -120,7 +120,7 @@ mod tests {
         let expected: [[f32; 3]; 2] = [[-1.249574, 0.423394, 0.826181], [-0.061153, -0.887250, 0.948403]];
         let found = probe.weight.into_data().try_to_vec::<f32>().expect("f32");
         for (found, expected) in found.iter().zip(expected.as_flattened()) {
-            assert!((found - expected).abs() < 2e-4, "{found} is not {expected}");
+            assert!((found - expected).abs() < 1e-3, "{found} is not {expected}");
         }
     }
 }
