@@ -512,7 +512,10 @@ fn inspect_says_what_a_folder_holds_with_weights_and_without() {
     assert_eq!((&alone["weights"], &alone["wants"][0]["name"]), (&Value::Null, &json!("input_ids")));
     assert!(text(&florin(&["inspect", model]).stdout).contains("There are no weights in this folder"));
     fs::write(folder.path().join("config.json"), r#"{"model_type": "brt"}"#).expect("a small file");
-    assert!(refusal(&["inspect", model]).contains("no system is called `brt` (meant bert?); known: bert"));
+    assert!(
+        refusal(&["inspect", model])
+            .contains("no system is called `brt` (meant bert?); known: audio-spectrogram-transformer, bert, ")
+    );
 }
 
 #[test]
