@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
+use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
 use crate::DataError;
 
@@ -41,6 +41,12 @@ impl TextTokens {
         let padding = stated.or(usual).unwrap_or(0);
         let vocabulary_size = vocabulary.values().max().map_or(0, |&id| id as usize + 1);
         tokenizer.with_padding(None);
+        let added = tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
+        if longest < added {
+            return Err(refused(format!(
+                "it opens and closes a text with {added} tokens, and the model reads at most {longest}"
+            )));
+        }
         let truncation = TruncationParams {
             direction: TruncationDirection::Right,
             max_length: longest,
@@ -97,6 +103,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_none_is_refused_by_name() {
+        let short = TextTokens::from_json(Path::new("t.json"), json().as_bytes(), 1).err().unwrap().to_string();
+        assert!(short.contains("with 2 tokens, and the model reads at most 1"), "{short}");
         let error = TextTokens::from_json(Path::new("t.json"), b"{", 4).err().unwrap().to_string();
         assert!(error.contains("t.json"), "{error}");
         let missing = TextTokens::of_folder(Path::new("/nowhere"), 4).err().unwrap().to_string();
