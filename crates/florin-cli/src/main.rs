@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         // Whoever reads our output has had enough: that is no failure.
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", output::causes(&error));
             ExitCode::FAILURE
         }
     }
