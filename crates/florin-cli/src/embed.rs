@@ -37,7 +37,7 @@ pub(crate) fn embed(options: &EmbedOptions) -> anyhow::Result<()> {
         let vectors = Vectors { names, dim, values: found.concat() };
         return Ok(vectors.write_json_lines(&mut std::io::stdout().lock())?);
     };
-    let run = EmbeddingRun { model: &folder, names, settings: embedder.settings() };
+    let run = EmbeddingRun { model: &folder, names, settings: embedder.settings(), window: embedder.window() };
     let mut embed = |range| embedder.embed(range, &mut |_| {});
     let vectors = run.into_file(out, &mut embed, &mut |done| counter.at(done))?;
     counter.finish();
@@ -73,6 +73,14 @@ impl<'a> Embedder<'a> {
         match self {
             Self::Texts { .. } => "texts",
             Self::Pictures { .. } => "pictures",
+        }
+    }
+
+    /// Things between two writes: texts enough to find others of their length, pictures for about as long.
+    fn window(&self) -> usize {
+        match self {
+            Self::Texts { .. } => 2048,
+            Self::Pictures { .. } => 4 * PICTURES_AT_ONCE,
         }
     }
 

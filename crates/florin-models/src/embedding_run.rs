@@ -13,9 +13,6 @@ use sha2::{Digest, Sha256};
 
 use crate::ModelError;
 
-/// Things embedded between two writes: batches of texts are made by length within one.
-const WINDOW: usize = 2048;
-
 /// The first line of a part.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Header {
@@ -32,6 +29,8 @@ pub struct EmbeddingRun<'a> {
     pub names: Vec<String>,
     /// What else decides the vectors, such as how many tokens of a text are read.
     pub settings: String,
+    /// Things embedded between two writes, which is what a stop may lose: batches of texts are made by length within one.
+    pub window: usize,
 }
 
 impl EmbeddingRun<'_> {
@@ -47,14 +46,17 @@ impl EmbeddingRun<'_> {
         let part = part_of(out);
         let (model, things) = (fingerprint(self.model, &self.settings)?, digest(&self.names));
         let (mut header, mut values) = match read_part(&part)? {
-            Some((header, values)) if header.model == model && header.things == things => (Some(header), values),
+            Some((header, mut values)) if header.model == model && header.things == things => {
+                values.truncate(self.names.len().saturating_mul(header.dim));
+                (Some(header), values)
+            }
             _ => (None, Vec::new()),
         };
         let mut done = header.as_ref().map_or(0, |header| values.len() / header.dim);
         told(done);
         let mut file: Option<File> = None;
         while done < self.names.len() {
-            let window = done..(done + WINDOW).min(self.names.len());
+            let window = done..(done + self.window.max(1)).min(self.names.len());
             let found = embed(window.clone())?;
             let dim = found.first().map_or(0, Vec::len);
             let header = header.get_or_insert_with(|| Header { model: model.clone(), things: things.clone(), dim });
@@ -148,8 +150,15 @@ fn digest(parts: &[String]) -> String {
 mod tests {
     use super::*;
 
+    const WINDOW: usize = 16;
+
     fn run(model: &Path, count: usize) -> EmbeddingRun<'_> {
-        EmbeddingRun { model, names: (0..count).map(|name| name.to_string()).collect(), settings: String::new() }
+        EmbeddingRun {
+            model,
+            names: (0..count).map(|name| name.to_string()).collect(),
+            settings: String::new(),
+            window: WINDOW,
+        }
     }
 
     #[test]
