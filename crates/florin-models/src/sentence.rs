@@ -133,7 +133,8 @@ fn tokens(folder: &Path, config: &PoolingConfig) -> Result<SentenceTokens, Model
     }
 }
 
-fn read<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Option<T>, ModelError> {
+/// A small file of a folder; nothing if it is not there.
+pub(crate) fn read<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Option<T>, ModelError> {
     let path = folder.join(name);
     if !path.is_file() {
         return Ok(None);

@@ -14,6 +14,7 @@ use crate::ModelError;
 use crate::beside::check_vocabulary;
 use crate::image_embedder::rows_of;
 use crate::named_tensors::{Inputs, refused};
+use crate::sentence::read;
 use crate::system::{Checkpoint, System};
 
 /// How a system wants its texts.
@@ -62,7 +63,7 @@ impl TextEmbedder {
             return Err(refused("model", "one that takes texts", &folder.display().to_string()));
         };
         if !rules.sees_padding {
-            rules.longest = rules.longest.min(longest_of(folder).unwrap_or(usize::MAX)).max(1);
+            rules.longest = rules.longest.min(longest_of(folder)?.unwrap_or(usize::MAX)).max(1);
         }
         check_vocabulary(folder, rules.vocabulary)?;
         let tokens = TextTokens::of_folder(folder, rules.longest)?;
@@ -128,13 +129,12 @@ impl TextEmbedder {
 }
 
 /// How long a text may be by what stands beside the model.
-fn longest_of(folder: &Path) -> Option<usize> {
-    let read = |name: &str| std::fs::read(folder.join(name)).ok();
-    let sentence =
-        read("sentence_bert_config.json").and_then(|text| serde_json::from_slice::<SentenceConfig>(&text).ok());
-    let stated = sentence.and_then(|config| config.max_seq_length);
-    stated.or_else(|| {
-        let config: TokenizerConfig = serde_json::from_slice(&read("tokenizer_config.json")?).ok()?;
-        config.model_max_length.filter(|length| (1.0..1e9).contains(length)).map(|length| length as usize)
-    })
+fn longest_of(folder: &Path) -> Result<Option<usize>, ModelError> {
+    let sentence: Option<SentenceConfig> = read(folder, "sentence_bert_config.json")?;
+    if let Some(length) = sentence.and_then(|config| config.max_seq_length) {
+        return Ok(Some(length));
+    }
+    let tokenizer: Option<TokenizerConfig> = read(folder, "tokenizer_config.json")?;
+    let stated = tokenizer.and_then(|config| config.model_max_length);
+    Ok(stated.filter(|length| (1.0..1e9).contains(length)).map(|length| length as usize))
 }

@@ -35,6 +35,9 @@ impl ZeroShot {
         if labels.is_empty() {
             return Err(refused("labels", "at least one label", "none"));
         }
+        if templates.is_empty() {
+            return Err(refused("templates", "at least one sentence with `{}` for the label", "none"));
+        }
         if let Some(wrong) = templates.iter().find(|template| !template.contains(PLACE)) {
             return Err(refused("templates", "`{}` for the label", wrong));
         }
