@@ -24,7 +24,7 @@ pub(crate) struct Tolerance {
 pub(crate) const OUTPUT: Tolerance = Tolerance { roundings: 16.0, share: 0.0 };
 
 /// A single number at the end of a network, in which errors of all outputs come together; a sum of signed terms, which may be smaller
-/// than they are. 16 held wherever there is AVX-512; without it one case (`attention_relative_bias_both`) takes 16.3.
+/// than they are. 16 held on every machine until one without AVX-512, where one case (`attention_relative_bias_both`) takes 16.3 of them.
 pub(crate) const LOSS: Tolerance = Tolerance { roundings: 20.0, share: 0.0 };
 
 /// Gradients: twice the operations of the forward pass, which meet the forward pass' own errors. Some are zero or nearly so by cancellation (the bias of a key shifts all
