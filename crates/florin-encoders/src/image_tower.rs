@@ -11,32 +11,35 @@ use florin_nn::{
     Encoded, Encoder, LayerNorm, Linear, Mask, Modality, NormOrder, Tokens, TransformerBlock, TransformerBlockConfig,
     normal,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::antialiased_grid::antialiased_grid;
 use crate::{ConfigError, activation, check_heads, check_size, patches};
 
-/// Sizes of the tower.
-#[derive(Clone, Debug, PartialEq)]
+/// Sizes of the tower, in the names of Hugging Face's `config.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ImageTowerConfig {
     /// Side of the picture in pixels.
-    pub side: usize,
+    pub image_size: usize,
     /// Side of a patch in pixels; pixels beyond the last whole patch are not seen.
-    pub patch: usize,
+    pub patch_size: usize,
     /// Colour channels.
-    pub channels: usize,
+    pub num_channels: usize,
     /// Width.
-    pub dim: usize,
+    pub hidden_size: usize,
     /// Blocks.
-    pub layers: usize,
-    /// Attention heads; divides `dim`.
-    pub heads: usize,
+    pub num_hidden_layers: usize,
+    /// Attention heads; divides `hidden_size`.
+    pub num_attention_heads: usize,
     /// Width inside the perceptrons.
-    pub hidden: usize,
+    pub intermediate_size: usize,
     /// Activation inside the perceptrons, in [`activation`]'s names.
-    pub activation: String,
+    pub hidden_act: String,
     /// Epsilon of the norms.
-    pub epsilon: f64,
-    /// Whether a class token stands before the patches, whose embedding then has no bias, and a norm before the blocks.
+    pub layer_norm_eps: f64,
+    /// Whether a class token stands before the patches, whose embedding then has no bias, and a norm before the blocks; the
+    /// family's to say, not a file's.
+    #[serde(skip)]
     pub class_token: bool,
 }
 
@@ -64,36 +67,43 @@ pub struct ImageTower {
 impl ImageTowerConfig {
     /// Refuses sizes that cannot be built.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        check_size("image tower", "image_size", self.side, 1, 8_192)?;
-        check_size("image tower", "patch_size", self.patch, 1, self.side)?;
-        check_size("image tower", "num_channels", self.channels, 1, 16)?;
-        check_size("image tower", "hidden_size", self.dim, 1, 16_384)?;
-        check_size("image tower", "num_hidden_layers", self.layers, 0, 256)?;
-        check_size("image tower", "intermediate_size", self.hidden, 1, 131_072)?;
-        check_heads("image tower", self.heads, self.dim)
+        check_size("image tower", "image_size", self.image_size, 1, 8_192)?;
+        check_size("image tower", "patch_size", self.patch_size, 1, self.image_size)?;
+        check_size("image tower", "num_channels", self.num_channels, 1, 16)?;
+        check_size("image tower", "hidden_size", self.hidden_size, 1, 16_384)?;
+        check_size("image tower", "num_hidden_layers", self.num_hidden_layers, 0, 256)?;
+        check_size("image tower", "intermediate_size", self.intermediate_size, 1, 131_072)?;
+        check_heads("image tower", self.num_attention_heads, self.hidden_size)
     }
 
     /// New weights.
     pub fn init(&self, device: &Device) -> Result<ImageTower, ConfigError> {
         self.validate()?;
-        let usual = TransformerBlockConfig::new(self.dim, self.heads, self.hidden, self.epsilon, NormOrder::Pre);
-        let block = TransformerBlockConfig { activation: activation("image tower", &self.activation)?, ..usual };
-        let (pixels, count) = (self.channels * self.patch * self.patch, (self.side / self.patch).pow(2));
-        let norm = || LayerNorm::new(self.dim, self.epsilon, device);
+        let usual = TransformerBlockConfig::new(
+            self.hidden_size,
+            self.num_attention_heads,
+            self.intermediate_size,
+            self.layer_norm_eps,
+            NormOrder::Pre,
+        );
+        let block = TransformerBlockConfig { activation: activation("image tower", &self.hidden_act)?, ..usual };
+        let (pixels, count) =
+            (self.num_channels * self.patch_size * self.patch_size, (self.image_size / self.patch_size).pow(2));
+        let norm = || LayerNorm::new(self.hidden_size, self.layer_norm_eps, device);
         Ok(ImageTower {
             patch_embedding: match self.class_token {
-                true => Linear::without_bias(pixels, self.dim, device),
-                false => Linear::new(pixels, self.dim, device),
+                true => Linear::without_bias(pixels, self.hidden_size, device),
+                false => Linear::new(pixels, self.hidden_size, device),
             },
-            class_token: self.class_token.then(|| normal([self.dim], 0.02, device)),
-            position_embeddings: normal([count + usize::from(self.class_token), self.dim], 0.02, device),
+            class_token: self.class_token.then(|| normal([self.hidden_size], 0.02, device)),
+            position_embeddings: normal([count + usize::from(self.class_token), self.hidden_size], 0.02, device),
             embedding_norm: self.class_token.then(norm),
-            layers: (0..self.layers).map(|_| block.init(device)).collect(),
+            layers: (0..self.num_hidden_layers).map(|_| block.init(device)).collect(),
             norm: norm(),
-            dim: self.dim,
-            side: self.side,
-            patch: self.patch,
-            channels: self.channels,
+            dim: self.hidden_size,
+            side: self.image_size,
+            patch: self.patch_size,
+            channels: self.num_channels,
         })
     }
 }

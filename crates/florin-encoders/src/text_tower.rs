@@ -10,29 +10,31 @@ use florin_nn::{
     Conditions, Embedding, Encoded, Encoder, LayerNorm, Mask, Modality, NormOrder, Tokens, TransformerBlock,
     TransformerBlockConfig,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{ConfigError, activation, check_heads, check_size};
 
-/// Sizes of the tower.
-#[derive(Clone, Debug, PartialEq)]
+/// Sizes of the tower, in the names of Hugging Face's `config.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TextTowerConfig {
     /// Entries of the vocabulary.
-    pub vocabulary: usize,
+    pub vocab_size: usize,
     /// Width.
-    pub dim: usize,
+    pub hidden_size: usize,
     /// Blocks.
-    pub layers: usize,
-    /// Attention heads; divides `dim`.
-    pub heads: usize,
+    pub num_hidden_layers: usize,
+    /// Attention heads; divides `hidden_size`.
+    pub num_attention_heads: usize,
     /// Width inside the perceptrons.
-    pub hidden: usize,
+    pub intermediate_size: usize,
     /// Longest sequence.
-    pub positions: usize,
+    pub max_position_embeddings: usize,
     /// Activation inside the perceptrons, in [`activation`]'s names.
-    pub activation: String,
+    pub hidden_act: String,
     /// Epsilon of the norms.
-    pub epsilon: f64,
-    /// Whether a piece sees only what stands before it.
+    pub layer_norm_eps: f64,
+    /// Whether a piece sees only what stands before it; the family's to say, not a file's.
+    #[serde(skip)]
     pub causal: bool,
 }
 
@@ -65,25 +67,31 @@ pub struct TextTower {
 impl TextTowerConfig {
     /// Refuses sizes that cannot be built.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        check_size("text tower", "vocab_size", self.vocabulary, 1, 2_000_000)?;
-        check_size("text tower", "hidden_size", self.dim, 1, 16_384)?;
-        check_size("text tower", "num_hidden_layers", self.layers, 0, 256)?;
-        check_size("text tower", "intermediate_size", self.hidden, 1, 131_072)?;
-        check_size("text tower", "max_position_embeddings", self.positions, 1, 1_000_000)?;
-        check_heads("text tower", self.heads, self.dim)
+        check_size("text tower", "vocab_size", self.vocab_size, 1, 2_000_000)?;
+        check_size("text tower", "hidden_size", self.hidden_size, 1, 16_384)?;
+        check_size("text tower", "num_hidden_layers", self.num_hidden_layers, 0, 256)?;
+        check_size("text tower", "intermediate_size", self.intermediate_size, 1, 131_072)?;
+        check_size("text tower", "max_position_embeddings", self.max_position_embeddings, 1, 1_000_000)?;
+        check_heads("text tower", self.num_attention_heads, self.hidden_size)
     }
 
     /// New weights.
     pub fn init(&self, device: &Device) -> Result<TextTower, ConfigError> {
         self.validate()?;
-        let usual = TransformerBlockConfig::new(self.dim, self.heads, self.hidden, self.epsilon, NormOrder::Pre);
-        let block = TransformerBlockConfig { activation: activation("text tower", &self.activation)?, ..usual };
+        let usual = TransformerBlockConfig::new(
+            self.hidden_size,
+            self.num_attention_heads,
+            self.intermediate_size,
+            self.layer_norm_eps,
+            NormOrder::Pre,
+        );
+        let block = TransformerBlockConfig { activation: activation("text tower", &self.hidden_act)?, ..usual };
         Ok(TextTower {
-            word_embeddings: Embedding::new(self.vocabulary, self.dim, device),
-            position_embeddings: Embedding::new(self.positions, self.dim, device),
-            layers: (0..self.layers).map(|_| block.init(device)).collect(),
-            norm: LayerNorm::new(self.dim, self.epsilon, device),
-            dim: self.dim,
+            word_embeddings: Embedding::new(self.vocab_size, self.hidden_size, device),
+            position_embeddings: Embedding::new(self.max_position_embeddings, self.hidden_size, device),
+            layers: (0..self.num_hidden_layers).map(|_| block.init(device)).collect(),
+            norm: LayerNorm::new(self.hidden_size, self.layer_norm_eps, device),
+            dim: self.hidden_size,
             causal: self.causal,
         })
     }
@@ -147,8 +155,7 @@ mod tests {
         let device = florin_backend::device("cpu").expect("the cpu device is always there");
         florin_backend::seed(&device, 4);
         for causal in [true, false] {
-            let sizes =
-                TextTowerConfig { vocabulary: 9, dim: 8, layers: 2, heads: 2, hidden: 16, positions: 5, ..text() };
+            let sizes = small();
             let tower = TextTowerConfig { causal, ..sizes }.init(&device).unwrap();
             let first = |ids: [[i32; 3]; 1]| {
                 let (ids, mask) = (Tensor::from_ints(ids, &device), Mask::all_kept(1, 3, &device));
@@ -160,16 +167,16 @@ mod tests {
         }
     }
 
-    fn text() -> TextTowerConfig {
+    fn small() -> TextTowerConfig {
         TextTowerConfig {
-            vocabulary: 1,
-            dim: 1,
-            layers: 1,
-            heads: 1,
-            hidden: 1,
-            positions: 1,
-            activation: "quick_gelu".to_owned(),
-            epsilon: 1e-5,
+            vocab_size: 9,
+            hidden_size: 8,
+            num_hidden_layers: 2,
+            num_attention_heads: 2,
+            intermediate_size: 16,
+            max_position_embeddings: 5,
+            hidden_act: "quick_gelu".to_owned(),
+            layer_norm_eps: 1e-5,
             causal: true,
         }
     }

@@ -15,7 +15,7 @@ use crate::bert::ENCODER_NAMES;
 use crate::clip::{self, TOWER_NAMES};
 use crate::named_tensors::{Inputs, Outputs};
 use crate::names::{Names, rule};
-use crate::pairs::{Similarity, nothing_given, text_inputs};
+use crate::pairs::{Similarity, nothing_given, shared_width, text_inputs};
 use crate::system::{Checkpoint, Forward, Opened, Wanted};
 use crate::text_embedder::TextRules;
 use crate::words::{for_each_word, words};
@@ -57,11 +57,12 @@ impl ChineseClip {
         }
         let text: BertConfig = checkpoint.part_of_config("text_config")?;
         text.validate()?;
-        let image: clip::ImageConfig = checkpoint.part_of_config("vision_config")?;
+        let image = clip::image_tower(checkpoint)?;
         let SharedConfig { projection_dim } = checkpoint.config()?;
+        let projection_dim = shared_width(projection_dim)?;
         let model = Self {
             encoder: text.init(device),
-            image: image.tower().init(device)?,
+            image: image.init(device)?,
             text_projection: Linear::without_bias(text.hidden_size, projection_dim, device),
             image_projection: Linear::without_bias(image.hidden_size, projection_dim, device),
             similarity: Similarity::among_all(device),

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::ModelError;
 use crate::named_tensors::{Inputs, Outputs};
 use crate::names::{Names, Rule, rule};
-use crate::pairs::{Similarity, at_places, nothing_given, pictures, text_inputs};
+use crate::pairs::{Similarity, at_places, nothing_given, pictures, shared_width, text_inputs};
 use crate::system::{Checkpoint, Forward, Opened, Wanted};
 use crate::text_embedder::TextRules;
 use crate::words::{for_each_word, words};
@@ -93,98 +93,24 @@ pub enum EndOfText {
     First(i64),
 }
 
-/// The text tower's part of a `config.json`.
+/// What stands in a part of a `config.json`, or beside both, and is no tower's size.
 #[derive(Deserialize)]
-#[serde(default)]
-struct TextConfig {
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    projection_dim: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    max_position_embeddings: usize,
-    hidden_act: String,
-    layer_norm_eps: f64,
-    eos_token_id: Option<i64>,
-}
-
-/// The image tower's part of a `config.json`.
-#[derive(Deserialize)]
-#[serde(default)]
-pub(crate) struct ImageConfig {
-    pub(crate) hidden_size: usize,
-    intermediate_size: usize,
-    projection_dim: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    num_channels: usize,
-    image_size: usize,
-    patch_size: usize,
-    hidden_act: String,
-    layer_norm_eps: f64,
-}
-
-/// What stands beside both towers' parts.
-#[derive(Deserialize)]
-struct SharedConfig {
+struct OwnConfig {
     #[serde(default = "default_projection_dim")]
     projection_dim: usize,
+    #[serde(default = "default_end_of_text")]
+    eos_token_id: Option<i64>,
 }
 
 fn default_projection_dim() -> usize {
     512
 }
 
-impl Default for TextConfig {
-    fn default() -> Self {
-        Self {
-            vocab_size: 49_408,
-            hidden_size: 512,
-            intermediate_size: 2048,
-            projection_dim: 512,
-            num_hidden_layers: 12,
-            num_attention_heads: 8,
-            max_position_embeddings: 77,
-            hidden_act: "quick_gelu".to_owned(),
-            layer_norm_eps: 1e-5,
-            eos_token_id: Some(49_407),
-        }
-    }
+fn default_end_of_text() -> Option<i64> {
+    Some(49_407)
 }
 
-impl Default for ImageConfig {
-    fn default() -> Self {
-        Self {
-            hidden_size: 768,
-            intermediate_size: 3072,
-            projection_dim: 512,
-            num_hidden_layers: 12,
-            num_attention_heads: 12,
-            num_channels: 3,
-            image_size: 224,
-            patch_size: 32,
-            hidden_act: "quick_gelu".to_owned(),
-            layer_norm_eps: 1e-5,
-        }
-    }
-}
-
-impl TextConfig {
-    fn tower(&self) -> TextTowerConfig {
-        TextTowerConfig {
-            vocabulary: self.vocab_size,
-            dim: self.hidden_size,
-            layers: self.num_hidden_layers,
-            heads: self.num_attention_heads,
-            hidden: self.intermediate_size,
-            positions: self.max_position_embeddings,
-            activation: self.hidden_act.clone(),
-            epsilon: self.layer_norm_eps,
-            causal: true,
-        }
-    }
-
+impl OwnConfig {
     /// OpenAI's own checkpoints say 2, by a mistake that transformers goes on honouring: their vocabulary ends with the end of text.
     fn end_of_text(&self) -> EndOfText {
         match self.eos_token_id {
@@ -194,21 +120,37 @@ impl TextConfig {
     }
 }
 
-impl ImageConfig {
-    pub(crate) fn tower(&self) -> ImageTowerConfig {
-        ImageTowerConfig {
-            side: self.image_size,
-            patch: self.patch_size,
-            channels: self.num_channels,
-            dim: self.hidden_size,
-            layers: self.num_hidden_layers,
-            heads: self.num_attention_heads,
-            hidden: self.intermediate_size,
-            activation: self.hidden_act.clone(),
-            epsilon: self.layer_norm_eps,
-            class_token: true,
-        }
-    }
+/// The text tower's sizes, which are those of ViT-B/32 where a file is silent.
+fn text_tower(checkpoint: &Checkpoint) -> Result<TextTowerConfig, ModelError> {
+    let usual = TextTowerConfig {
+        vocab_size: 49_408,
+        hidden_size: 512,
+        num_hidden_layers: 12,
+        num_attention_heads: 8,
+        intermediate_size: 2048,
+        max_position_embeddings: 77,
+        hidden_act: "quick_gelu".to_owned(),
+        layer_norm_eps: 1e-5,
+        causal: true,
+    };
+    Ok(TextTowerConfig { causal: true, ..checkpoint.part_over("text_config", &usual)? })
+}
+
+/// The image tower's sizes, which are those of ViT-B/32 where a file is silent.
+pub(crate) fn image_tower(checkpoint: &Checkpoint) -> Result<ImageTowerConfig, ModelError> {
+    let usual = ImageTowerConfig {
+        image_size: 224,
+        patch_size: 32,
+        num_channels: 3,
+        hidden_size: 768,
+        num_hidden_layers: 12,
+        num_attention_heads: 12,
+        intermediate_size: 3072,
+        hidden_act: "quick_gelu".to_owned(),
+        layer_norm_eps: 1e-5,
+        class_token: true,
+    };
+    Ok(ImageTowerConfig { class_token: true, ..checkpoint.part_over("vision_config", &usual)? })
 }
 
 impl Clip {
@@ -218,31 +160,25 @@ impl Clip {
     }
 
     pub(crate) fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<Self>, ModelError> {
-        let text = |part: TextConfig, shared: Option<usize>| (part.tower(), part.end_of_text(), shared);
-        let clip = match checkpoint.architecture()? {
-            "CLIPModel" => {
-                let SharedConfig { projection_dim } = checkpoint.config()?;
-                let of_text = text(checkpoint.part_of_config("text_config")?, Some(projection_dim));
-                let of_image: ImageConfig = checkpoint.part_of_config("vision_config")?;
-                Self::new(Some(of_text), Some((of_image.tower(), Some(projection_dim))), device)?
-            }
-            "CLIPTextModel" => Self::new(Some(text(checkpoint.config_or_part("text_config")?, None)), None, device)?,
-            "CLIPTextModelWithProjection" => {
-                let part: TextConfig = checkpoint.config_or_part("text_config")?;
-                let shared = Some(part.projection_dim);
-                Self::new(Some(text(part, shared)), None, device)?
-            }
-            "CLIPVisionModel" => {
-                let part: ImageConfig = checkpoint.config_or_part("vision_config")?;
-                Self::new(None, Some((part.tower(), None)), device)?
-            }
-            "CLIPVisionModelWithProjection" => {
-                let part: ImageConfig = checkpoint.config_or_part("vision_config")?;
-                Self::new(None, Some((part.tower(), Some(part.projection_dim))), device)?
-            }
+        // Of a pair one width stands beside both parts; of a tower alone its own stands in its part.
+        let (has_text, has_image, part) = match checkpoint.architecture()? {
+            "CLIPModel" => (true, true, None),
+            "CLIPTextModel" | "CLIPTextModelWithProjection" => (true, false, Some("text_config")),
+            "CLIPVisionModel" | "CLIPVisionModelWithProjection" => (false, true, Some("vision_config")),
             _ => return Err(checkpoint.unknown_architecture(&ARCHITECTURES)),
         };
-        checkpoint.fill(clip, tower_names(checkpoint, NAMES))
+        let own = |part: &str| checkpoint.config_or_part::<OwnConfig>(part);
+        let shared = match part {
+            None => Some(checkpoint.config::<OwnConfig>()?.projection_dim),
+            Some(part) if checkpoint.architecture()?.ends_with("WithProjection") => Some(own(part)?.projection_dim),
+            Some(_) => None,
+        };
+        let text = match has_text {
+            true => Some((text_tower(checkpoint)?, own("text_config")?.end_of_text(), shared)),
+            false => None,
+        };
+        let image = if has_image { Some((image_tower(checkpoint)?, shared)) } else { None };
+        checkpoint.fill(Self::new(text, image, device)?, tower_names(checkpoint, NAMES))
     }
 
     /// Towers, each with the width of its projection if it has one.
@@ -251,6 +187,8 @@ impl Clip {
         image: Option<(ImageTowerConfig, Option<usize>)>,
         device: &Device,
     ) -> Result<Self, ModelError> {
+        let shared = text.as_ref().and_then(|(.., shared)| *shared).or(image.as_ref().and_then(|(_, shared)| *shared));
+        shared.map(shared_width).transpose()?;
         let mut clip = Self {
             text: None,
             image: None,
@@ -264,12 +202,13 @@ impl Clip {
         let projection = |dim, shared: Option<usize>| shared.map(|shared| Linear::without_bias(dim, shared, device));
         if let Some((config, end_of_text, shared)) = text {
             clip.text = Some(config.init(device)?);
-            clip.text_projection = projection(config.dim, shared);
-            (clip.end_of_text, clip.vocabulary, clip.positions) = (end_of_text, config.vocabulary, config.positions);
+            clip.text_projection = projection(config.hidden_size, shared);
+            (clip.end_of_text, clip.vocabulary, clip.positions) =
+                (end_of_text, config.vocab_size, config.max_position_embeddings);
         }
         if let Some((config, shared)) = image {
             clip.image = Some(config.init(device)?);
-            clip.image_projection = projection(config.dim, shared);
+            clip.image_projection = projection(config.hidden_size, shared);
         }
         Ok(clip)
     }

@@ -105,26 +105,26 @@ pub(crate) fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<Clip
     let ModelConfig { embed_dim, vision_cfg, text_cfg, quick_gelu } = checkpoint.part_of_config("model_cfg")?;
     let activation = if quick_gelu { "quick_gelu" } else { "gelu" }.to_owned();
     let text = TextTowerConfig {
-        vocabulary: text_cfg.vocab_size,
-        dim: text_cfg.width,
-        layers: text_cfg.layers,
-        heads: text_cfg.heads,
-        hidden: (text_cfg.width as f64 * text_cfg.mlp_ratio) as usize,
-        positions: text_cfg.context_length,
-        activation: activation.clone(),
-        epsilon: EPSILON,
+        vocab_size: text_cfg.vocab_size,
+        hidden_size: text_cfg.width,
+        num_hidden_layers: text_cfg.layers,
+        num_attention_heads: text_cfg.heads,
+        intermediate_size: (text_cfg.width as f64 * text_cfg.mlp_ratio) as usize,
+        max_position_embeddings: text_cfg.context_length,
+        hidden_act: activation.clone(),
+        layer_norm_eps: EPSILON,
         causal: true,
     };
     let image = ImageTowerConfig {
-        side: vision_cfg.image_size,
-        patch: vision_cfg.patch_size,
-        channels: 3,
-        dim: vision_cfg.width,
-        layers: vision_cfg.layers,
-        heads: vision_cfg.width / vision_cfg.head_width.max(1),
-        hidden: (vision_cfg.width as f64 * vision_cfg.mlp_ratio) as usize,
-        activation,
-        epsilon: EPSILON,
+        image_size: vision_cfg.image_size,
+        patch_size: vision_cfg.patch_size,
+        num_channels: 3,
+        hidden_size: vision_cfg.width,
+        num_hidden_layers: vision_cfg.layers,
+        num_attention_heads: vision_cfg.width / vision_cfg.head_width.max(1),
+        intermediate_size: (vision_cfg.width as f64 * vision_cfg.mlp_ratio) as usize,
+        hidden_act: activation,
+        layer_norm_eps: EPSILON,
         class_token: true,
     };
     let shared = Some(embed_dim);

@@ -2,6 +2,7 @@
 
 use burn::module::Param;
 use burn::prelude::*;
+use florin_encoders::ConfigError;
 use florin_losses::{ClipLoss, SigLipLoss};
 use florin_nn::constant;
 
@@ -66,6 +67,15 @@ impl Similarity {
             None => ClipLoss::default().forward(image, text, self.log_scale.val()).loss,
         }
     }
+}
+
+/// A width of the shared space, if it is one.
+pub(crate) fn shared_width(found: usize) -> Result<usize, ModelError> {
+    let (least, most) = (1, 16_384);
+    if (least..=most).contains(&found) {
+        return Ok(found);
+    }
+    Err(ConfigError::Size { encoder: "dual encoder", name: "width of the shared space", least, most, found }.into())
 }
 
 /// The vector of each row at a place of its own.

@@ -16,7 +16,7 @@ use crate::ModelError;
 use crate::clip::{text_input, tower_names};
 use crate::named_tensors::{Inputs, Outputs, refused};
 use crate::names::{Rule, rule};
-use crate::pairs::{Similarity, nothing_given, pictures, text_inputs};
+use crate::pairs::{Similarity, nothing_given, pictures, shared_width, text_inputs};
 use crate::system::{Checkpoint, Forward, Opened, Wanted};
 use crate::text_embedder::TextRules;
 
@@ -60,114 +60,71 @@ pub struct SigLip {
     takes_patches: bool,
 }
 
-/// The text tower's part of a `config.json`.
+/// What stands in a part of a `config.json` and is no tower's size.
 #[derive(Deserialize)]
-#[serde(default)]
-struct TextConfig {
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    max_position_embeddings: usize,
-    hidden_act: String,
-    layer_norm_eps: f64,
+struct OwnConfig {
+    /// Width of the shared space; that of the text tower unless given.
     projection_size: Option<usize>,
-}
-
-/// The image tower's part of a `config.json`.
-#[derive(Deserialize)]
-#[serde(default)]
-struct ImageConfig {
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    num_channels: usize,
-    image_size: usize,
-    patch_size: usize,
-    hidden_act: String,
-    layer_norm_eps: f64,
+    #[serde(default = "default_head")]
     vision_use_head: bool,
     /// Positions of SigLIP 2's table, a square.
+    #[serde(default = "default_patches")]
     num_patches: usize,
 }
 
-impl Default for TextConfig {
-    fn default() -> Self {
-        Self {
-            vocab_size: 32_000,
-            hidden_size: 768,
-            intermediate_size: 3072,
-            num_hidden_layers: 12,
-            num_attention_heads: 12,
-            max_position_embeddings: 64,
-            hidden_act: "gelu_pytorch_tanh".to_owned(),
-            layer_norm_eps: 1e-6,
-            projection_size: None,
-        }
-    }
+fn default_head() -> bool {
+    true
 }
 
-impl Default for ImageConfig {
-    fn default() -> Self {
-        Self {
-            hidden_size: 768,
-            intermediate_size: 3072,
-            num_hidden_layers: 12,
-            num_attention_heads: 12,
-            num_channels: 3,
-            image_size: 224,
-            patch_size: 16,
-            hidden_act: "gelu_pytorch_tanh".to_owned(),
-            layer_norm_eps: 1e-6,
-            vision_use_head: true,
-            num_patches: 256,
-        }
-    }
+fn default_patches() -> usize {
+    256
 }
 
-impl TextConfig {
-    fn tower(&self) -> TextTowerConfig {
-        TextTowerConfig {
-            vocabulary: self.vocab_size,
-            dim: self.hidden_size,
-            layers: self.num_hidden_layers,
-            heads: self.num_attention_heads,
-            hidden: self.intermediate_size,
-            positions: self.max_position_embeddings,
-            activation: self.hidden_act.clone(),
-            epsilon: self.layer_norm_eps,
-            causal: false,
-        }
-    }
+/// The text tower's sizes, which are those of the base model where a file is silent.
+fn text_tower(checkpoint: &Checkpoint) -> Result<TextTowerConfig, ModelError> {
+    let usual = TextTowerConfig {
+        vocab_size: 32_000,
+        hidden_size: 768,
+        num_hidden_layers: 12,
+        num_attention_heads: 12,
+        intermediate_size: 3072,
+        max_position_embeddings: 64,
+        hidden_act: "gelu_pytorch_tanh".to_owned(),
+        layer_norm_eps: 1e-6,
+        causal: false,
+    };
+    checkpoint.part_over("text_config", &usual)
 }
 
-impl ImageConfig {
-    fn tower(&self, takes_patches: bool) -> ImageTowerConfig {
-        let side = if takes_patches { self.num_patches.isqrt() * self.patch_size } else { self.image_size };
-        ImageTowerConfig {
-            side,
-            patch: self.patch_size,
-            channels: self.num_channels,
-            dim: self.hidden_size,
-            layers: self.num_hidden_layers,
-            heads: self.num_attention_heads,
-            hidden: self.intermediate_size,
-            activation: self.hidden_act.clone(),
-            epsilon: self.layer_norm_eps,
-            class_token: false,
-        }
+/// The image tower's sizes, which are those of the base model where a file is silent; SigLIP 2's side is that of its square of positions.
+fn image_tower(checkpoint: &Checkpoint, takes_patches: bool, patches: usize) -> Result<ImageTowerConfig, ModelError> {
+    let usual = ImageTowerConfig {
+        image_size: 224,
+        patch_size: 16,
+        num_channels: 3,
+        hidden_size: 768,
+        num_hidden_layers: 12,
+        num_attention_heads: 12,
+        intermediate_size: 3072,
+        hidden_act: "gelu_pytorch_tanh".to_owned(),
+        layer_norm_eps: 1e-6,
+        class_token: false,
+    };
+    let sizes: ImageTowerConfig = checkpoint.part_over("vision_config", &usual)?;
+    if !takes_patches {
+        return Ok(sizes);
     }
+    let side = patches.isqrt();
+    if side * side != patches {
+        return Err(checkpoint.refused(format!("num_patches must be a square number, found {patches}")));
+    }
+    Ok(ImageTowerConfig { image_size: side * sizes.patch_size, ..sizes })
+}
 
-    fn head(&self, device: &Device) -> Result<Option<ProbePooling>, ModelError> {
-        if !self.vision_use_head {
-            return Ok(None);
-        }
-        let (dim, heads, hidden) = (self.hidden_size, self.num_attention_heads, self.intermediate_size);
-        let activation = activation("siglip", &self.hidden_act)?;
-        Ok(Some(ProbePooling::new(dim, heads, hidden, activation, self.layer_norm_eps, device)))
-    }
+fn pooling(sizes: &ImageTowerConfig, device: &Device) -> Result<ProbePooling, ModelError> {
+    let (dim, heads, hidden) = (sizes.hidden_size, sizes.num_attention_heads, sizes.intermediate_size);
+    let activation = activation("siglip", &sizes.hidden_act)?;
+    Ok(ProbePooling::new(dim, heads, hidden, activation, sizes.layer_norm_eps, device))
 }
 
 impl SigLip {
@@ -181,36 +138,35 @@ impl SigLip {
         if !ARCHITECTURES.contains(&architecture) {
             return Err(checkpoint.unknown_architecture(&ARCHITECTURES));
         }
-        let text: Option<TextConfig> = match architecture {
-            "SiglipVisionModel" | "Siglip2VisionModel" => None,
-            _ => Some(checkpoint.config_or_part("text_config")?),
-        };
-        let image: Option<ImageConfig> = match architecture {
-            "SiglipTextModel" | "Siglip2TextModel" => None,
-            _ => Some(checkpoint.config_or_part("vision_config")?),
-        };
         let takes_patches = architecture.starts_with("Siglip2");
-        let is_square = |count: usize| count.isqrt().pow(2) == count;
-        if let Some(image) = image.as_ref().filter(|image| takes_patches && !is_square(image.num_patches)) {
-            let found = format!("num_patches must be a square number, found {}", image.num_patches);
-            return Err(checkpoint.refused(found));
-        }
-        let tower = |image: &ImageConfig| image.tower(takes_patches).init(device);
-        // The towers first: they refuse sizes that the heads would trip over.
-        let of_text = text.as_ref().map(|text| text.tower().init(device)).transpose()?;
-        let of_image = image.as_ref().map(tower).transpose()?;
-        let head =
-            |text: &TextConfig| Linear::new(text.hidden_size, text.projection_size.unwrap_or(text.hidden_size), device);
-        let model = Self {
-            text_head: text.as_ref().map(head),
-            image_head: image.as_ref().map(|image| image.head(device)).transpose()?.flatten(),
-            similarity: (text.is_some() && image.is_some()).then(|| Similarity::one_by_one(device)),
-            vocabulary: text.as_ref().map_or(0, |text| text.vocab_size),
-            positions: text.as_ref().map_or(0, |text| text.max_position_embeddings),
-            text: of_text,
-            image: of_image,
+        let mut model = Self {
+            text: None,
+            text_head: None,
+            image: None,
+            image_head: None,
+            similarity: matches!(architecture, "SiglipModel" | "Siglip2Model").then(|| Similarity::one_by_one(device)),
+            vocabulary: 0,
+            positions: 0,
             takes_patches,
         };
+        // The towers first: they refuse sizes that the heads would trip over.
+        if !architecture.ends_with("VisionModel") {
+            let sizes = text_tower(checkpoint)?;
+            model.text = Some(sizes.init(device)?);
+            let own: OwnConfig = checkpoint.config_or_part("text_config")?;
+            let shared = shared_width(own.projection_size.unwrap_or(sizes.hidden_size))?;
+            model.text_head = Some(Linear::new(sizes.hidden_size, shared, device));
+            (model.vocabulary, model.positions) = (sizes.vocab_size, sizes.max_position_embeddings);
+        }
+        if !architecture.ends_with("TextModel") {
+            let own: OwnConfig = checkpoint.config_or_part("vision_config")?;
+            let sizes = image_tower(checkpoint, takes_patches, own.num_patches)?;
+            model.image = Some(sizes.init(device)?);
+            model.image_head = own.vision_use_head.then(|| pooling(&sizes, device)).transpose()?;
+        }
+        if model.similarity.is_some() && model.image_head.is_none() {
+            return Err(checkpoint.refused("a pair needs the head of its image tower (`vision_use_head`)".to_owned()));
+        }
         checkpoint.fill(model, tower_names(checkpoint, NAMES))
     }
 

@@ -11,6 +11,7 @@ use burn::module::Module;
 use burn::prelude::Device;
 use florin_nn::parameters::{self, StoredTensor};
 use safetensors::tensor::Dtype;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -230,6 +231,16 @@ impl Checkpoint {
     /// A part of the configuration, or all of it where it has no such part: a tower alone is saved either way.
     pub fn config_or_part<T: DeserializeOwned>(&self, name: &str) -> Result<T, ModelError> {
         if self.config.get(name).is_some_and(Value::is_object) { self.part_of_config(name) } else { self.config() }
+    }
+
+    /// A part of the configuration, or all of it where it has no such part, laid over the family's usual settings.
+    pub fn part_over<T: Serialize + DeserializeOwned>(&self, name: &str, usual: &T) -> Result<T, ModelError> {
+        let stated = self.config.get(name).filter(|part| part.is_object()).unwrap_or(&self.config);
+        let mut whole = serde_json::to_value(usual).map_err(|error| self.refused(error.to_string()))?;
+        if let (Some(whole), Some(stated)) = (whole.as_object_mut(), stated.as_object()) {
+            whole.extend(stated.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
+        serde_json::from_value(whole).map_err(|error| self.refused(format!("{name}: {error}")))
     }
 
     /// The configuration's `model_type`; timm's has an `architecture` instead.
