@@ -77,6 +77,14 @@ def ctranslate2_files() -> None:
     (folder("ctranslate2") / "good_layer.bin").write_bytes(head + b"".join(variables) + aliases)
 
 
+def sound_files() -> None:
+    """A few samples in two channels; compressed sounds to start from are beside `crates/florin-data/src/sound.rs`."""
+    data = struct.pack("<8h", *range(0, 8000, 1000))
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 2, 8000, 32000, 4, 16)
+    chunks = form + struct.pack("<4sI", b"data", len(data)) + data
+    (folder("sound") / "good_short.wav").write_bytes(struct.pack("<4sI4s", b"RIFF", 4 + len(chunks), b"WAVE") + chunks)
+
+
 def json_files() -> None:
     index = {"metadata": {"total_size": 8}, "weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
     (folder("index") / "good_two.json").write_text(json.dumps(index))
@@ -92,4 +100,5 @@ if __name__ == "__main__":
     torch_files()
     safetensors_files()
     ctranslate2_files()
+    sound_files()
     json_files()

@@ -26,6 +26,7 @@ import distillation
 import fusion_vectors
 import objectives
 import fusion_tokens
+import log_mels
 import reference
 import systems
 import weights
@@ -626,6 +627,7 @@ CASES = [
     *distillation.CASES,
     *fusion_tokens.CASES,
     *fusion_vectors.CASES,
+    *log_mels.CASES,
     *objectives.CASES,
     *systems.CASES,
 ]

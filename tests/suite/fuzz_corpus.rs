@@ -12,10 +12,11 @@ use crate::fuzz_readers as readers;
 #[test]
 fn fuzz_corpus_is_read_or_refused() {
     type Reader = fn(&[u8]) -> bool;
-    let readers: [(&str, Reader); 6] = [
+    let readers: [(&str, Reader); 7] = [
         ("safetensors", readers::safetensors),
         ("torch", readers::torch),
         ("ctranslate2", readers::ctranslate2),
+        ("sound", readers::sound),
         ("index", readers::index),
         ("config", readers::config),
         ("reference", readers::reference),

@@ -33,6 +33,11 @@ pub(crate) fn ctranslate2(bytes: &[u8]) -> bool {
     read_all(Weights::from_ctranslate2_bytes(bytes.to_vec(), Path::new("model.bin")))
 }
 
+/// A sound, of which five seconds are wanted at another rate.
+pub(crate) fn sound(bytes: &[u8]) -> bool {
+    florin_data::sound::from_bytes(bytes.to_vec(), Path::new("sound"), 16_000, 5).is_ok()
+}
+
 /// The index of two files that are there.
 pub(crate) fn index(bytes: &[u8]) -> bool {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();

@@ -121,6 +121,20 @@ pub enum DataError {
         /// The picture whose text was wanted.
         path: PathBuf,
     },
+    /// A file is not a sound that can be decoded.
+    #[error("cannot read the sound {}: {reason}", path.display())]
+    SoundFile {
+        /// The sound's file.
+        path: PathBuf,
+        /// Why it was refused.
+        reason: String,
+    },
+    /// A sound that no model can be given, or a picture of sounds that cannot be made.
+    #[error("cannot use this sound: {reason}")]
+    Sound {
+        /// Why.
+        reason: String,
+    },
     /// A tokenizer could not be read or lacks a special token.
     #[error("cannot use the tokenizer {}: {reason}", path.display())]
     Tokenizer {
@@ -150,6 +164,15 @@ impl DataError {
 
     pub(crate) fn table(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
         Self::Table { path: path.into(), reason: reason.to_string() }
+    }
+
+    #[cfg(feature = "audio")]
+    pub(crate) fn sound_file(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
+        Self::SoundFile { path: path.into(), reason: reason.to_string() }
+    }
+
+    pub(crate) fn sound(reason: impl ToString) -> Self {
+        Self::Sound { reason: reason.to_string() }
     }
 
     pub(crate) fn ocr(path: impl Into<PathBuf>, reason: impl ToString) -> Self {

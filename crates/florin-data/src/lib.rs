@@ -1,4 +1,4 @@
-//! Documents, pictures, tables and text, as a model wants them.
+//! Documents, pictures, sounds, tables and text, as a model wants them.
 //!
 //! This crate knows nothing about tensors: it turns files that a user may have got wrong into plain, checked
 //! values, or into a [`DataError`] that says what was expected, what was found, and where. Reading order:
@@ -9,7 +9,8 @@
 //! 4. [`value`]: dates, amounts and the key by which two values are compared; [`gold`]: where a value is printed.
 //! 5. [`text_tokens`]: whole texts as ids; [`vectors`]: what a model made of them, written.
 //! 6. [`table`] and [`labelled`]: a folder of labelled documents; [`split`]: folds that do not leak.
-//! 7. [`word_pieces`], [`masking`] and [`sampler`]: what a training loop asks for; [`files`]: writing that cannot half happen.
+//! 7. [`log_mel`]: pictures of sounds, made of a [`spectrogram`] through [`mel_filters`].
+//! 8. [`word_pieces`], [`masking`] and [`sampler`]: what a training loop asks for; [`files`]: writing that cannot half happen.
 //!
 //! Nothing here panics on the content of a file.
 
@@ -30,6 +31,12 @@ pub mod split;
 pub mod table;
 pub mod text_tokens;
 pub mod vectors;
+
+pub mod log_mel;
+pub mod mel_filters;
+#[cfg(feature = "audio")]
+pub mod sound;
+pub mod spectrogram;
 
 pub mod files;
 pub mod masking;
