@@ -24,6 +24,14 @@ pub enum DataError {
         /// Why it was refused.
         reason: String,
     },
+    /// A file is not a clip that can be decoded, or the program that would is not there.
+    #[error("cannot read the clip {}: {reason}", path.display())]
+    Clip {
+        /// The clip's file or folder.
+        path: PathBuf,
+        /// Why it was refused.
+        reason: String,
+    },
     /// A file of settings cannot be used.
     #[error("cannot use the settings {}: {reason}", path.display())]
     Settings {
@@ -94,6 +102,14 @@ pub enum DataError {
         expected: &'static str,
         /// What it holds.
         found: String,
+    },
+    /// An index of vectors could not be read, written or asked.
+    #[error("cannot use the index {}: {reason}", path.display())]
+    Index {
+        /// The index's folder.
+        path: PathBuf,
+        /// Why.
+        reason: String,
     },
     /// A folder is not a pack of labelled documents.
     #[error("{} is not a folder of labelled documents: {reason}", path.display())]
@@ -181,6 +197,10 @@ impl DataError {
 
     pub(crate) fn picture(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
         Self::Picture { path: path.into(), reason: reason.to_string() }
+    }
+
+    pub(crate) fn clip(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
+        Self::Clip { path: path.into(), reason: reason.to_string() }
     }
 
     pub(crate) fn document(document: impl Into<String>, reason: impl ToString) -> Self {

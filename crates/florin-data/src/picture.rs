@@ -181,7 +181,7 @@ fn check_format(path: &Path, format: Option<ImageFormat>) -> Result<(), DataErro
     }
 }
 
-fn check_size(path: &Path, width: u32, height: u32) -> Result<(), DataError> {
+pub(crate) fn check_size(path: &Path, width: u32, height: u32) -> Result<(), DataError> {
     if width == 0 || height == 0 {
         return Err(DataError::picture(path, format!("expected at least 1 x 1 pixels, found {width} x {height}")));
     }
