@@ -10,6 +10,7 @@ use florin_train::Gradients;
 
 use crate::golden_document::DocumentCase;
 use crate::golden_fixture::{Fixture, worse};
+use crate::golden_systems::{for_each, inputs, opened};
 use crate::golden_tolerance::PARITY;
 use crate::golden_weights::filled;
 
@@ -46,6 +47,19 @@ fn parity_of_the_text_encoder() {
         let loss = (tokens.clone() * fixture.input::<3>("probe", device)).sum();
         let gradients = Gradients::of(&encoder, loss.clone().backward());
         vec![("tokens".into(), flat(tokens)), ("loss".into(), flat(loss)), ("gradients".into(), together(&gradients))]
+    });
+}
+
+#[test]
+fn parity_of_every_system() {
+    for_each("system_", &|case| {
+        everywhere(case, &|device| {
+            let fixture = Fixture::open(case);
+            let device = device.clone().without_autodiff();
+            let outputs = opened(&fixture, &device).forward(&inputs(&fixture, &device));
+            let outputs = outputs.unwrap_or_else(|error| panic!("{case}: {error}"));
+            outputs.into_iter().map(|output| (output.name, flat(output.values))).collect()
+        });
     });
 }
 

@@ -49,6 +49,9 @@ pub(crate) enum Command {
     Embed(EmbedOptions),
     /// Tell pictures apart by labels that you name
     Classify(ClassifyOptions),
+    /// Find the texts or pictures that are nearest in meaning
+    #[command(subcommand)]
+    Search(SearchCommand),
     /// List the tasks
     Tasks {
         /// Print JSON
@@ -246,12 +249,14 @@ pub(crate) struct PullOptions {
 #[command(after_help = "EXAMPLES:
   florin inspect DIR
   florin inspect DIR --json
+  florin inspect clip-vit-base-patch32
 
-A config.json is enough: without weights the sizes are those of the configuration. Nothing is computed.")]
+A config.json is enough: without weights the sizes are those of the configuration. Architectures that many know by name need no folder; an unknown
+name lists them. Nothing is computed.")]
 pub(crate) struct InspectOptions {
-    /// Hugging Face checkpoint folder
-    #[arg(value_name = "DIR")]
-    pub(crate) folder: PathBuf,
+    /// Checkpoint folder, or the name of a published architecture
+    #[arg(value_name = "DIR|NAME")]
+    pub(crate) model: String,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -350,6 +355,85 @@ pub(crate) struct ClassifyOptions {
     /// The sentence for a label, which stands at {}; of several the mean is taken
     #[arg(long, value_name = "TEXT", default_value = "a photo of a {}")]
     pub(crate) template: Vec<String>,
+    /// Device by name; see `florin devices`
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub(crate) device: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `search` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SearchCommand {
+    /// Embed things into an index; what is in it already is not embedded again
+    Build(BuildOptions),
+    /// Ask an index for what is nearest
+    Query(QueryOptions),
+}
+
+/// Options of `search build`.
+#[derive(Debug, Args)]
+#[command(after_help = "EXAMPLES:
+  florin search build minilm tickets.parquet --column text --index tickets.index
+  florin search build CLIP scans/ --index scans.index
+
+Things are read as `florin embed` reads them. The index then holds exactly these: new and changed ones are embedded, others that it held are
+taken out. A build that was stopped goes on where it was: the same command again is enough.")]
+pub(crate) struct BuildOptions {
+    /// A name for `florin pull`, or a checkpoint folder with its tokenizer or image processor
+    #[arg(value_name = "NAME|DIR")]
+    pub(crate) model: String,
+    /// Tables, files of lines, pictures or folders of them; stdin's lines if there are none
+    #[arg(value_name = "FILE")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// The tables' column of texts; the only one that holds text unless given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) column: Option<String>,
+    /// Folder of the index
+    #[arg(long, value_name = "DIR")]
+    pub(crate) index: PathBuf,
+    /// Tokens of a batch, padding included
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = at_least_one)]
+    pub(crate) batch_tokens: usize,
+    /// Device by name; see `florin devices`
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub(crate) device: String,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Options of `search query`.
+#[derive(Debug, Args)]
+#[command(after_help = "EXAMPLES:
+  florin search query tickets.index \"my card was swallowed\" --count 5
+  florin search query scans.index \"a taxi receipt\"           # pictures by words, with a dual encoder
+  florin search query scans.index --picture other.jpg --exact --json
+
+Without --exact a graph of neighbours is walked (HNSW), which misses a few and is faster the larger the index is.")]
+pub(crate) struct QueryOptions {
+    /// Folder of the index
+    #[arg(value_name = "INDEX")]
+    pub(crate) index: PathBuf,
+    /// Texts to look for
+    #[arg(value_name = "TEXT", required_unless_present = "picture")]
+    pub(crate) texts: Vec<String>,
+    /// A picture to look for; may be given more than once
+    #[arg(long, value_name = "FILE", conflicts_with = "texts")]
+    pub(crate) picture: Vec<PathBuf>,
+    /// How many to show of each
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = at_least_one)]
+    pub(crate) count: usize,
+    /// Compare every vector
+    #[arg(long)]
+    pub(crate) exact: bool,
+    /// Vectors kept while the graph is walked; more miss fewer
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one, conflicts_with = "exact")]
+    pub(crate) candidates: usize,
+    /// The model's folder, if it is no longer where the index was built with it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<String>,
     /// Device by name; see `florin devices`
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     pub(crate) device: String,

@@ -50,13 +50,18 @@ pub(crate) fn embed(options: &EmbedOptions) -> anyhow::Result<()> {
 
 /// What makes vectors of things.
 #[allow(clippy::large_enum_variant, reason = "one a call, never many of them")]
-enum Embedder<'a> {
+pub(crate) enum Embedder<'a> {
     Texts { model: TextEmbedder, texts: Vec<&'a str>, batch_tokens: usize },
     Pictures { model: ImageEmbedder, paths: Vec<&'a Path> },
 }
 
 impl<'a> Embedder<'a> {
-    fn open(things: &'a Things, folder: &Path, device: &Device, batch_tokens: usize) -> Result<Self, ModelError> {
+    pub(crate) fn open(
+        things: &'a Things,
+        folder: &Path,
+        device: &Device,
+        batch_tokens: usize,
+    ) -> Result<Self, ModelError> {
         Ok(match things {
             Things::Texts(texts) => {
                 let texts = texts.iter().map(String::as_str).collect();
@@ -69,7 +74,7 @@ impl<'a> Embedder<'a> {
         })
     }
 
-    fn what(&self) -> &'static str {
+    pub(crate) fn what(&self) -> &'static str {
         match self {
             Self::Texts { .. } => "texts",
             Self::Pictures { .. } => "pictures",
@@ -77,7 +82,7 @@ impl<'a> Embedder<'a> {
     }
 
     /// Things between two writes: texts enough to find others of their length, pictures for about as long.
-    fn window(&self) -> usize {
+    pub(crate) fn window(&self) -> usize {
         match self {
             Self::Texts { .. } => 2048,
             Self::Pictures { .. } => 4 * PICTURES_AT_ONCE,
@@ -92,7 +97,7 @@ impl<'a> Embedder<'a> {
         }
     }
 
-    fn embed(&self, range: Range<usize>, told: &mut dyn FnMut(usize)) -> Result<Vec<Vec<f32>>, ModelError> {
+    pub(crate) fn embed(&self, range: Range<usize>, told: &mut dyn FnMut(usize)) -> Result<Vec<Vec<f32>>, ModelError> {
         match self {
             Self::Texts { model, texts, batch_tokens } => model.embed(&texts[range], *batch_tokens, told),
             Self::Pictures { model, paths } => {

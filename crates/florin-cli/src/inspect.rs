@@ -1,4 +1,6 @@
-//! `florin inspect`: what a checkpoint's folder holds.
+//! `florin inspect`: what a checkpoint's folder holds, or a published architecture weighs.
+
+use std::path::Path;
 
 use florin_models::inspect::{self, Stored, Summary};
 
@@ -7,14 +9,20 @@ use crate::output;
 
 /// Looks at a checkpoint.
 pub(crate) fn inspect(options: &InspectOptions) -> anyhow::Result<()> {
-    let summary = inspect::inspect(&options.folder, &florin_backend::device("cpu")?)?;
+    let (device, folder) = (florin_backend::device("cpu")?, Path::new(&options.model));
+    // What looks like a path is one, so that its error speaks of a folder.
+    let is_name = !folder.exists() && folder.components().count() == 1;
+    let summary = match is_name {
+        true => inspect::inspect_preset(&options.model, &device)?,
+        false => inspect::inspect(folder, &device)?,
+    };
     if options.json {
         return output::json(&summary);
     }
     let mut parts = vec![overview(&summary), wants(&summary)];
     match &summary.weights {
         Some(stored) => parts.push(largest(stored)),
-        None => parts.push("There are no weights in this folder: sizes are those of the configuration.".to_owned()),
+        None => parts.push("There are no weights: sizes are those of the configuration.".to_owned()),
     }
     output::text(&parts.join("\n\n"))
 }

@@ -12,6 +12,7 @@ mod predict;
 mod progress;
 mod pull;
 mod run;
+mod search;
 mod things;
 mod verify;
 
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, SearchCommand};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -32,6 +33,8 @@ fn main() -> ExitCode {
         Command::Verify(options) => verify::verify(&options),
         Command::Classify(options) => classify::classify(&options),
         Command::Embed(options) => embed::embed(&options),
+        Command::Search(SearchCommand::Build(options)) => search::build(&options),
+        Command::Search(SearchCommand::Query(options)) => search::query(&options),
         Command::Tasks { json } => listing::tasks(json),
         Command::Devices { json } => listing::devices(json),
     };

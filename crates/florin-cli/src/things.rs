@@ -1,5 +1,7 @@
 //! What embedding, classifying and searching are given: texts, or pictures.
 
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -49,6 +51,26 @@ impl Things {
             );
         }
         Ok(Self::Texts(found))
+    }
+
+    /// Each of them once, where it stood first.
+    pub(crate) fn without_repeats(self) -> Self {
+        fn once<T: Clone + Eq + Hash>(things: Vec<T>) -> Vec<T> {
+            let mut seen = HashSet::new();
+            things.into_iter().filter(|thing| seen.insert(thing.clone())).collect()
+        }
+        match self {
+            Self::Texts(texts) => Self::Texts(once(texts)),
+            Self::Pictures(paths) => Self::Pictures(once(paths)),
+        }
+    }
+
+    /// Some of them.
+    pub(crate) fn only(&self, which: &[usize]) -> Self {
+        match self {
+            Self::Texts(texts) => Self::Texts(which.iter().map(|&text| texts[text].clone()).collect()),
+            Self::Pictures(paths) => Self::Pictures(which.iter().map(|&path| paths[path].clone()).collect()),
+        }
     }
 
     /// What each is called.

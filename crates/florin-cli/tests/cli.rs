@@ -441,7 +441,8 @@ fn checkpoint(folder: &Path) {
     fs::write(folder.join("config.json"), config.to_string()).expect("a small file");
     let device = florin_backend::device("cpu").expect("the cpu device is always there");
     let empty = florin_models::system::Checkpoint::describe(folder).expect("the configuration is good");
-    empty.system(&device).and_then(|system| system.save(folder)).expect("a tiny model can be saved");
+    florin_backend::seed(&device, 3);
+    empty.initialised(&device).and_then(|system| system.save(folder)).expect("a tiny model can be saved");
     let inputs = florin_models::Inputs::new(&device).whole("input_ids", &[1, 3], vec![1, 8, 2]);
     let outputs = florin_models::open(folder, &device).and_then(|system| system.forward(&inputs)).expect("it computes");
     let last = outputs.get("last_hidden_state").expect("BERT gives it").values.to_data();
@@ -510,12 +511,21 @@ fn inspect_says_what_a_folder_holds_with_weights_and_without() {
     fs::remove_file(folder.path().join("model.safetensors")).expect("it was there");
     let alone = json_of(&["inspect", model, "--json"]);
     assert_eq!((&alone["weights"], &alone["wants"][0]["name"]), (&Value::Null, &json!("input_ids")));
-    assert!(text(&florin(&["inspect", model]).stdout).contains("There are no weights in this folder"));
+    assert!(text(&florin(&["inspect", model]).stdout).contains("There are no weights"));
     fs::write(folder.path().join("config.json"), r#"{"model_type": "brt"}"#).expect("a small file");
     assert!(
         refusal(&["inspect", model])
             .contains("no system is called `brt` (meant bert?); known: audio-spectrogram-transformer, bert, ")
     );
+}
+
+/// A tokenizer of two words beside the tiny checkpoint.
+fn tokenizer(folder: &Path) {
+    let vocabulary = json!({"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "total": 4, "owed": 5});
+    let tokenizer = json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 3],
+        "cls": ["[CLS]", 2]}, "decoder": null, "model": {"type": "WordLevel", "unk_token": "[UNK]", "vocab": vocabulary}});
+    fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).expect("a small file");
 }
 
 #[test]
@@ -525,11 +535,7 @@ fn texts_become_vectors_on_stdout_and_in_files_and_what_cannot_is_refused() {
     checkpoint(folder.path());
     let refused = refusal(&["embed", &model, "--text", "total"]);
     assert!(refused.contains("tokenizer.json"), "{refused}");
-    let vocabulary = json!({"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "total": 4, "owed": 5});
-    let tokenizer = json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
-        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 3],
-        "cls": ["[CLS]", 2]}, "decoder": null, "model": {"type": "WordLevel", "unk_token": "[UNK]", "vocab": vocabulary}});
-    fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).expect("a small file");
+    tokenizer(folder.path());
     let said = florin(&["embed", &model, "--text", "total owed", "--text", "total"]);
     let lines: Vec<Value> =
         text(&said.stdout).lines().map(|line| serde_json::from_str(line).expect("a line")).collect();
@@ -553,4 +559,56 @@ fn texts_become_vectors_on_stdout_and_in_files_and_what_cannot_is_refused() {
     assert!(blind.contains("expected one that takes pictures"), "{blind}");
     let unlabelled = refusal(&["classify", &model, path(&picture), "--labels", "a"]);
     assert!(unlabelled.contains("expected a dual encoder"), "{unlabelled}");
+}
+
+#[test]
+fn an_index_is_built_kept_up_to_date_and_asked() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (model, index, lines) = (at("model"), at("notes.index"), at("notes.txt"));
+    fs::create_dir(&model).expect("a new folder");
+    checkpoint(Path::new(&model));
+    tokenizer(Path::new(&model));
+    fs::write(&lines, "total owed\ntotal\nowed\ntotal\n").expect("a small file");
+    let build = ["search", "build", &model, &lines, "--index", &index, "--json"];
+    let counts =
+        |done: &Value| [&done["total"], &done["added"], &done["removed"]].map(|count| count.as_u64().unwrap_or(99));
+    assert_eq!(counts(&json_of(&build)), [3, 3, 0], "a text that stands there twice is one");
+    assert_eq!(counts(&json_of(&build)), [3, 0, 0], "nothing is embedded again");
+    fs::write(&lines, "total owed\nowed\nowed total\n").expect("a small file");
+    assert_eq!(counts(&json_of(&build)), [3, 1, 1]);
+    for exact in [&["--exact"][..], &[]] {
+        let asked = ["search", "query", &index, "total owed", "owed", "--count", "2", "--json"];
+        let found = json_of(&[&asked[..], exact].concat());
+        for (row, query) in [(0, "total owed"), (1, "owed")] {
+            let (first, rest) = (&found[row]["found"][0], &found[row]["found"]);
+            assert_eq!(
+                (&found[row]["query"], &first["name"], rest.as_array().map(Vec::len)),
+                (&json!(query), &json!(query), Some(2))
+            );
+            assert!((first["similarity"].as_f64().expect("a number") - 1.0).abs() < 1e-5);
+        }
+    }
+    let table = text(&florin(&["search", "query", &index, "owed"]).stdout);
+    assert!(table.contains("RANK") && table.contains("1.0000") && !table.contains("QUERY"), "{table}");
+    // A copy of the model is the model; other weights under its name are not.
+    let copy = at("copy");
+    fs::rename(&model, &copy).expect("it is there");
+    assert!(refusal(&["search", "query", &index, "owed"]).contains("say where it is with --model"));
+    assert!(florin(&["search", "query", &index, "owed", "--model", &copy]).status.success());
+    fs::write(Path::new(&copy).join("sentence_bert_config.json"), "{\"max_seq_length\": 4}").expect("a small file");
+    let other = refusal(&["search", "query", &index, "owed", "--model", &copy]);
+    assert!(other.contains("is not the model that the index was built with"), "{other}");
+    let another = refusal(&["search", "build", &copy, &lines, "--index", &index]);
+    assert!(another.contains("go into another folder"), "{another}");
+    assert!(refusal(&["search", "query", &lines, "owed"]).contains("expected a folder with data.mdb"));
+    assert_eq!(florin(&["search", "query", &index]).status.code(), Some(2));
+}
+
+#[test]
+fn a_published_architecture_is_known_by_name() {
+    let found = json_of(&["inspect", "clip-vit-base-patch32", "--json"]);
+    assert_eq!((&found["architecture"], &found["parameters"]), (&json!("CLIPModel"), &json!(151_277_313)));
+    let unknown = refusal(&["inspect", "clip-vit-base-patch23"]);
+    assert!(unknown.contains("meant clip-vit-base-patch32?"), "{unknown}");
 }

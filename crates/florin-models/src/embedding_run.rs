@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use florin_data::vectors::{VectorFormat, Vectors};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::ModelError;
+use crate::fingerprint::{digest, fingerprint};
 
 /// The first line of a part.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,31 +119,6 @@ fn begin_part(path: &Path, header: &Header, done: usize) -> Result<File, ModelEr
         file.seek(SeekFrom::End(0)).map_err(failed)?;
     }
     Ok(file)
-}
-
-/// What tells one model from another without reading its weights: names, sizes and times of its files.
-fn fingerprint(folder: &Path, settings: &str) -> Result<String, ModelError> {
-    let failed = |source| ModelError::File { path: folder.into(), source };
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let about = entry.metadata().map_err(failed)?;
-        if about.is_file() {
-            files.push(format!("{:?} {} {:?}", entry.file_name(), about.len(), about.modified().ok()));
-        }
-    }
-    files.sort();
-    files.push(settings.to_owned());
-    Ok(digest(&files))
-}
-
-fn digest(parts: &[String]) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

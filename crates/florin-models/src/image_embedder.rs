@@ -45,16 +45,22 @@ impl ImageEmbedder {
 
     /// The vectors of pictures that are prepared already.
     pub fn embed_prepared(&self, pictures: &[PixelValues]) -> Result<Vec<Vec<f32>>, ModelError> {
-        let Some(first) = pictures.first() else { return Ok(Vec::new()) };
-        if let Some(other) = pictures.iter().find(|other| (other.height, other.width) != (first.height, first.width)) {
-            let expected = format!("pictures of {} x {}", first.width, first.height);
-            return Err(refused("pixel_values", &expected, &format!("one of {} x {}", other.width, other.height)));
-        }
-        let shape = [pictures.len(), 3, first.height, first.width];
+        let Some([height, width]) = check_one_size(pictures)? else { return Ok(Vec::new()) };
+        let shape = [pictures.len(), 3, height, width];
         let values: Vec<f32> = pictures.iter().flat_map(|picture| picture.values.iter().copied()).collect();
         let outputs = self.system.forward(&Inputs::new(&self.device).floats("pixel_values", &shape, values))?;
         rows_of(&outputs, &OUTPUTS)
     }
+}
+
+/// Height and width of pictures that are all of one size; nothing without pictures.
+pub(crate) fn check_one_size(pictures: &[PixelValues]) -> Result<Option<[usize; 2]>, ModelError> {
+    let Some(first) = pictures.first() else { return Ok(None) };
+    if let Some(other) = pictures.iter().find(|other| (other.height, other.width) != (first.height, first.width)) {
+        let expected = format!("pictures of {} x {}", first.width, first.height);
+        return Err(refused("pixel_values", &expected, &format!("one of {} x {}", other.width, other.height)));
+    }
+    Ok(Some([first.height, first.width]))
 }
 
 /// The first of some results that a system gave, as rows.

@@ -77,7 +77,15 @@ pub struct StoredShape {
 
 /// Looks at a folder.
 pub fn inspect(folder: &Path, device: &Device) -> Result<Summary, ModelError> {
-    let checkpoint = Checkpoint::describe(folder)?;
+    summary(&Checkpoint::describe(folder)?, device)
+}
+
+/// Looks at a [preset](crate::presets).
+pub fn inspect_preset(name: &str, device: &Device) -> Result<Summary, ModelError> {
+    summary(&Checkpoint::of_preset(name)?, device)
+}
+
+fn summary(checkpoint: &Checkpoint, device: &Device) -> Result<Summary, ModelError> {
     let system = checkpoint.system(device)?;
     let parameters = system.parameter_count();
     Ok(Summary {
@@ -86,9 +94,9 @@ pub fn inspect(folder: &Path, device: &Device) -> Result<Summary, ModelError> {
         parameters,
         memory: Memory { f32: parameters.saturating_mul(4), f16: parameters.saturating_mul(2), int8: parameters },
         wants: system.wants(),
-        weights: stored(&checkpoint),
-        tokenizer: beside::present(folder, &TOKENIZER),
-        preprocessor: beside::present(folder, &PREPROCESSOR),
+        weights: stored(checkpoint),
+        tokenizer: beside::present(checkpoint.folder(), &TOKENIZER),
+        preprocessor: beside::present(checkpoint.folder(), &PREPROCESSOR),
     })
 }
 

@@ -29,11 +29,13 @@ pub mod whisper;
 
 pub mod beside;
 pub mod checkpoint;
+pub mod clip_embedder;
 pub mod embedding_run;
 pub mod hub;
 pub mod image_embedder;
 pub mod inspect;
 pub mod names;
+pub mod presets;
 pub mod sentence;
 pub mod text_embedder;
 pub mod text_heads;
@@ -44,6 +46,7 @@ pub mod zero_shot;
 
 mod classes;
 mod clips;
+mod fingerprint;
 mod loss;
 mod marks;
 mod mismatch;
@@ -54,6 +57,8 @@ mod table;
 mod whisper_ctranslate2;
 mod words;
 
+pub use clip_embedder::ClipEmbedder;
+pub use fingerprint::fingerprint;
 pub use image_embedder::ImageEmbedder;
 pub use mismatch::Mismatch;
 pub use named_tensors::{Input, Inputs, Numbers, Output, Outputs, Whole};
@@ -159,7 +164,7 @@ pub enum ModelError {
     #[error("document model: {0}")]
     Document(String),
     /// A preset that does not exist.
-    #[error("no pretrained model is called `{found}`; known: {known}")]
+    #[error("no model is called `{found}`; known: {known}")]
     UnknownPreset {
         /// What was asked for.
         found: String,

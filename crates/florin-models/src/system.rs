@@ -22,9 +22,9 @@ use crate::names::Names;
 use crate::text_embedder::TextRules;
 use crate::weights::{self, Weights};
 use crate::{
-    ModelError, bert, beside, chinese_clip, clip, distilbert, ft_transformer, layoutlm, open_clip, patch_tst, roberta,
-    siglip, spectrogram_transformer, table_mlp, temporal_convolution, time_sformer, timm_vit, video_mae, vit, whisper,
-    whisper_ctranslate2,
+    ModelError, bert, beside, chinese_clip, clip, distilbert, ft_transformer, layoutlm, open_clip, patch_tst, presets,
+    roberta, siglip, spectrogram_transformer, table_mlp, temporal_convolution, time_sformer, timm_vit, video_mae, vit,
+    whisper, whisper_ctranslate2,
 };
 
 /// An input that a system takes.
@@ -62,6 +62,11 @@ pub trait Forward: Module {
     fn text_rules(&self) -> Option<TextRules> {
         None
     }
+
+    /// Frames of the clips that it takes; none if it takes no clips.
+    fn frames(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// A system, whichever it is.
@@ -74,6 +79,9 @@ pub trait System {
 
     /// How it wants texts; none if it takes none.
     fn text_rules(&self) -> Option<TextRules>;
+
+    /// Frames of the clips that it takes; none if it takes no clips.
+    fn frames(&self) -> Option<usize>;
 
     /// How many numbers its parameters hold.
     fn parameter_count(&self) -> usize;
@@ -196,12 +204,27 @@ impl Checkpoint {
         Ok(Self { folder: folder.into(), config: known_config(config, &weights, folder)?, weights, fills: false })
     }
 
-    /// The system that answers to the configuration's `model_type`.
+    /// The configuration of a [preset](presets): a system of it has its sizes and nothing in it.
+    pub fn of_preset(name: &str) -> Result<Self, ModelError> {
+        let folder = PathBuf::from(name);
+        Ok(Self { config: presets::config(name)?, weights: Weights::none(&folder), folder, fills: false })
+    }
+
+    /// A system of the configuration with new weights, whatever the folder holds: where training from nothing begins.
+    pub fn initialised(self, device: &Device) -> Result<Box<dyn System>, ModelError> {
+        Self { fills: false, ..self }.built(device)
+    }
+
+    /// The system that answers to the configuration's `model_type`, with the folder's weights.
     pub fn system(&self, device: &Device) -> Result<Box<dyn System>, ModelError> {
+        // Sizes are the file's author's word until the weights are held to them: nothing is allocated for them before.
+        florin_nn::unfilled(|| self.built(device))
+    }
+
+    fn built(&self, device: &Device) -> Result<Box<dyn System>, ModelError> {
         let kind = self.model_type()?;
         if let Some((_, open)) = FAMILIES.iter().find(|(name, _)| *name == kind) {
-            // Sizes are the file's author's word until the weights are held to them: nothing is allocated for them before.
-            return florin_nn::unfilled(|| open(self, device));
+            return open(self, device);
         }
         let known: Vec<&str> = FAMILIES.iter().map(|(name, _)| *name).collect();
         Err(self.refused(format!("no system is called {}", unknown(kind, &known))))
@@ -347,6 +370,10 @@ impl<M: Forward> System for Opened<M> {
 
     fn text_rules(&self) -> Option<TextRules> {
         self.module.text_rules()
+    }
+
+    fn frames(&self) -> Option<usize> {
+        self.module.frames()
     }
 
     fn parameter_count(&self) -> usize {

@@ -11,6 +11,7 @@ use florin_nn::Linear;
 
 use crate::ModelError;
 use crate::classes::classes;
+use crate::clip_embedder;
 use crate::clips::clips;
 use crate::loss::label_loss;
 use crate::named_tensors::{Inputs, Outputs, refused};
@@ -82,6 +83,10 @@ impl Forward for TimeSformer {
         wants
     }
 
+    fn frames(&self) -> Option<usize> {
+        Some(self.config.num_frames)
+    }
+
     fn forward(&self, inputs: &Inputs) -> Result<Outputs, ModelError> {
         let pixels = clips(inputs, self.config.num_channels)?;
         let [_, frames, _, height, width] = pixels.dims();
@@ -91,7 +96,11 @@ impl Forward for TimeSformer {
         let states = self.encoder.forward(TimeSformerInput { pixels });
         let last = self.encoder.norm.forward(states[states.len() - 1].clone());
         let outputs = match &self.head {
-            None => Outputs::new().with("last_hidden_state", last),
+            // As the classifier reads it.
+            None => {
+                let first = last.clone().narrow(1, 0, 1).squeeze_dim::<2>(1);
+                Outputs::new().with("last_hidden_state", last).with(clip_embedder::OUTPUT, first)
+            }
             Some(head) => {
                 let logits = head.forward(last.narrow(1, 0, 1).squeeze_dim::<2>(1));
                 Outputs::new().with_maybe("loss", label_loss::<1>(inputs, logits.clone())?).with("logits", logits)

@@ -13,6 +13,7 @@ use florin_nn::{LayerNorm, Linear};
 
 use crate::ModelError;
 use crate::classes::classes;
+use crate::clip_embedder;
 use crate::clips::clips;
 use crate::loss::label_loss;
 use crate::named_tensors::{Inputs, Outputs, refused};
@@ -174,6 +175,10 @@ impl Forward for VideoMae {
         wants
     }
 
+    fn frames(&self) -> Option<usize> {
+        Some(self.config.num_frames)
+    }
+
     fn forward(&self, inputs: &Inputs) -> Result<Outputs, ModelError> {
         let [height, width] = self.config.image_size.both();
         let pixels = clips(inputs, self.config.num_channels)?;
@@ -190,7 +195,11 @@ impl Forward for VideoMae {
         let states = self.encoder.forward(VideoMaeInput { pixels: pixels.clone(), hidden: hidden.clone() });
         let last = self.encoder.normed(states[states.len() - 1].clone());
         let outputs = match &self.head {
-            None => Outputs::new().with("last_hidden_state", last),
+            // As the classifier reads it.
+            None => {
+                let mean = last.clone().mean_dim(1).squeeze_dim::<2>(1);
+                Outputs::new().with("last_hidden_state", last).with(clip_embedder::OUTPUT, mean)
+            }
             Some(VideoMaeHead::PreTraining(decoder)) => self.drawn(decoder, last, pixels, hidden)?,
             Some(VideoMaeHead::Classification(head)) => {
                 let logits = head.forward(last);

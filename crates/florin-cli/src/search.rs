@@ -1,0 +1,146 @@
+//! `florin search`: an index over texts or pictures, built, kept up to date and asked.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use florin_data::vector_index::{IndexAbout, IndexedThing, Neighbour, Search, VectorIndex};
+use florin_models::{fingerprint, hub};
+use serde_json::json;
+
+use crate::arguments::{BuildOptions, QueryOptions};
+use crate::embed::Embedder;
+use crate::output;
+use crate::progress::Counter;
+use crate::things::Things;
+
+/// Characters of a name that a table shows.
+const SHOWN: usize = 100;
+/// Tokens of a batch of questions.
+const BATCH_TOKENS: usize = 4096;
+
+/// Brings an index to what the options name.
+pub(crate) fn build(options: &BuildOptions) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let things = Things::read(&[], &options.inputs, options.column.as_deref())?.without_repeats();
+    let folder = hub::folder_of(&options.model)?;
+    let folder = folder.canonicalize().with_context(|| format!("cannot read {}", folder.display()))?;
+    let wanted = versions(&things)?;
+    let index = VectorIndex::create(&options.index)?;
+    let held = index.things()?;
+    let new: Vec<usize> = (0..wanted.len()).filter(|&thing| !held.contains_key(&wanted[thing])).collect();
+    let device = florin_backend::device(&options.device)?;
+    let fresh = things.only(&new);
+    let embedder = Embedder::open(&fresh, &folder, &device, options.batch_tokens)?;
+    let model = fingerprint(&folder, "")?;
+    if let Some(about) = index.about()?.filter(|about| about.fingerprint != model || about.kind != embedder.what()) {
+        let (index, kind) = (options.index.display(), &about.kind);
+        bail!(
+            "the index {index} holds {kind} as {} made them: another model's and other things go into another folder",
+            about.model
+        );
+    }
+    let still: HashSet<&IndexedThing> = wanted.iter().collect();
+    let gone: Vec<u32> = held.iter().filter(|(thing, _)| !still.contains(thing)).map(|(_, &id)| id).collect();
+    index.remove(&gone)?;
+    let mut counter = Counter::new(embedder.what(), new.len());
+    let mut done = 0;
+    for window in new.chunks(embedder.window()) {
+        let vectors = embedder.embed(done..done + window.len(), &mut |_| {})?;
+        let about = IndexAbout {
+            model: folder.display().to_string(),
+            fingerprint: model.clone(),
+            kind: embedder.what().to_owned(),
+            dim: vectors.first().map_or(0, Vec::len),
+        };
+        let added: Vec<IndexedThing> = window.iter().map(|&thing| wanted[thing].clone()).collect();
+        index.add(&about, &added, &vectors)?;
+        done += window.len();
+        counter.at(done);
+    }
+    counter.finish();
+    index.link()?;
+    let (total, added, removed) = (wanted.len(), new.len(), gone.len());
+    let seconds = began.elapsed().as_secs_f64();
+    if options.json {
+        let about = json!({"index": options.index, "kind": embedder.what(), "total": total, "added": added, "removed": removed, "seconds": seconds});
+        return output::json(&about);
+    }
+    let (kind, index) = (embedder.what(), options.index.display());
+    output::text(&format!("{total} {kind} in {index}: {added} added, {removed} taken out, in {seconds:.1} s"))
+}
+
+/// What is to be in the index, each thing as it is now.
+fn versions(things: &Things) -> anyhow::Result<Vec<IndexedThing>> {
+    let of_file = |path: &Path| {
+        let about = path.metadata().with_context(|| format!("cannot read {}", path.display()))?;
+        let time = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        anyhow::Ok(format!("{} bytes, {} ns", about.len(), time.as_nanos()))
+    };
+    let thing = |(name, path): (String, Option<&Path>)| {
+        Ok(IndexedThing { version: path.map_or(Ok(String::new()), of_file)?, name })
+    };
+    let paths: Vec<Option<&Path>> = match things {
+        Things::Texts(texts) => vec![None; texts.len()],
+        Things::Pictures(paths) => paths.iter().map(|path| Some(path.as_path())).collect(),
+    };
+    things.names().into_iter().zip(paths).map(thing).collect()
+}
+
+/// Asks an index.
+pub(crate) fn query(options: &QueryOptions) -> anyhow::Result<()> {
+    let index = VectorIndex::open(&options.index)?;
+    let Some(about) = index.about()? else { bail!("the index {} is empty", options.index.display()) };
+    let folder = match &options.model {
+        Some(model) => hub::folder_of(model)?,
+        None => PathBuf::from(&about.model),
+    };
+    if !folder.is_dir() {
+        bail!("the index was built with {}, which is not there; say where it is with --model", folder.display());
+    }
+    let asked = match options.picture.is_empty() {
+        true => Things::Texts(options.texts.clone()),
+        false => Things::Pictures(options.picture.clone()),
+    };
+    let device = florin_backend::device(&options.device)?;
+    let embedder = Embedder::open(&asked, &folder, &device, BATCH_TOKENS)?;
+    if fingerprint(&folder, "")? != about.fingerprint {
+        let model = folder.display();
+        bail!("{model} is not the model that the index was built with, {}; its vectors mean other things", about.model);
+    }
+    let names = asked.names();
+    let vectors = embedder.embed(0..names.len(), &mut |_| {})?;
+    let search = if options.exact { Search::Exact } else { Search::Approximate { candidates: options.candidates } };
+    let mut found = Vec::with_capacity(names.len());
+    for vector in &vectors {
+        found.push(index.nearest(vector, options.count, search)?);
+    }
+    if options.json {
+        let rows: Vec<_> =
+            names.iter().zip(&found).map(|(name, found)| json!({"query": name, "found": found})).collect();
+        return output::json(&rows);
+    }
+    let several = names.len() > 1;
+    let rows = names.iter().zip(&found).flat_map(|(name, found)| {
+        found.iter().enumerate().map(move |(rank, neighbour)| row(several.then_some(name), rank, neighbour))
+    });
+    let header: &[&str] =
+        if several { &["QUERY", "RANK", "SIMILARITY", "FOUND"] } else { &["RANK", "SIMILARITY", "FOUND"] };
+    output::text(&output::table(header, rows.collect()))
+}
+
+fn row(query: Option<&String>, rank: usize, found: &Neighbour) -> Vec<String> {
+    let mut row: Vec<String> = query.map(|query| shown(query)).into_iter().collect();
+    row.extend([(rank + 1).to_string(), format!("{:.4}", found.similarity), shown(&found.name)]);
+    row
+}
+
+/// A name on one line of a table.
+fn shown(name: &str) -> String {
+    let line = name.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
