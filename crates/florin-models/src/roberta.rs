@@ -18,8 +18,8 @@ use crate::classes::classes;
 use crate::names::{Names, Rule, rule};
 use crate::sentence::SentencePooling;
 use crate::system::{Checkpoint, Opened};
-use crate::text_heads::{MaskedLanguageHead, SequenceHead, TextHead, check_tied};
-use crate::text_model::{Places, TextModel};
+use crate::text_heads::{ClassHead, MaskedLanguageHead, TextHead, check_tied};
+use crate::text_model::{Places, TextEncoder, TextModel};
 
 /// Every family's, after its name.
 const ARCHITECTURES: [&str; 4] = ["Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification"];
@@ -27,11 +27,10 @@ const ARCHITECTURES: [&str; 4] = ["Model", "ForMaskedLM", "ForSequenceClassifica
 const FAMILIES: [&str; 3] = ["Roberta", "XLMRoberta", "Camembert"];
 
 /// What transformers calls the heads.
-const HEAD_NAMES: [Rule; 3] = [
-    rule("head", "classifier"),
-    rule("head.dense", "classifier.dense"),
-    rule("head.classifier", "classifier.out_proj"),
-];
+const SEQUENCE_NAMES: [Rule; 2] =
+    [rule("head.dense", "classifier.dense"), rule("head.classifier", "classifier.out_proj")];
+
+const TOKEN_NAMES: [Rule; 1] = [rule("head.classifier", "classifier")];
 
 const MASKED_LANGUAGE_NAMES: [Rule; 3] =
     [rule("head.dense", "lm_head.dense"), rule("head.norm", "lm_head.layer_norm"), rule("head.bias", "lm_head.bias")];
@@ -68,7 +67,11 @@ pub(crate) fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<Text
         return Err(checkpoint.refused(reason));
     }
     let places = Places::Behind { padding, table };
-    let mut model = TextModel::new(config.init(device), places, SentencePooling::of_folder(checkpoint.folder())?);
+    let mut model = TextModel::new(
+        TextEncoder::Bert(config.init(device)),
+        places,
+        SentencePooling::of_folder(checkpoint.folder())?,
+    );
     model.head = match kind {
         "ForMaskedLM" => {
             check_tied(checkpoint)?;
@@ -78,10 +81,10 @@ pub(crate) fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<Text
             Some(TextHead::MaskedLanguage(head))
         }
         "ForSequenceClassification" => {
-            let head = SequenceHead::new(dim, classes(checkpoint)?, device);
-            Some(TextHead::Sequence(head.with_dense(Activation::Tanh, device)))
+            let head = ClassHead::new(dim, classes(checkpoint)?, device);
+            Some(TextHead::Sequence(head.with_dense(Linear::new(dim, dim, device), Activation::Tanh)))
         }
-        "ForTokenClassification" => Some(TextHead::Token(Linear::new(dim, classes(checkpoint)?, device))),
+        "ForTokenClassification" => Some(TextHead::Token(ClassHead::new(dim, classes(checkpoint)?, device))),
         _ => None,
     };
     let prefix = if checkpoint.weights().has_prefix("roberta.") { "roberta." } else { "" };
@@ -90,7 +93,8 @@ pub(crate) fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<Text
     let names = Names::new(ENCODER_NAMES).with_prefix(prefix);
     let names = match &model.head {
         Some(TextHead::MaskedLanguage(_)) => names.and(MASKED_LANGUAGE_NAMES).ignoring(is_unused),
-        Some(_) => names.and(HEAD_NAMES).ignoring(is_unused),
+        Some(TextHead::Sequence(_)) => names.and(SEQUENCE_NAMES).ignoring(is_unused),
+        Some(TextHead::Token(_)) => names.and(TOKEN_NAMES).ignoring(is_unused),
         // Heads of another task are left out.
         None => names.ignoring(|name| is_unused(name) || name.starts_with("lm_head.")),
     };
