@@ -1,10 +1,12 @@
 //! What systems of the BERT family share: the encoder with what stands on it, called with word pieces.
 //!
-//! BERT, RoBERTa, DistilBERT, LayoutLM and ModernBERT differ in names, in what places words have, in how a head is put together, some in
+//! BERT, RoBERTa, DistilBERT, LayoutLM, LiLT and ModernBERT differ in names, in what places words have, in how a head is put together, some in
 //! the encoder itself; each says so in a file of its own and is one of these.
 
 use burn::prelude::*;
-use florin_encoders::{BertEncoder, BertInput, BoxEmbeddings, ModernBertEncoder, ModernBertInput};
+use florin_encoders::{
+    BertEncoder, BertInput, BoxEmbeddings, LiltEncoder, LiltInput, ModernBertEncoder, ModernBertInput,
+};
 use florin_nn::{Embedding, Linear};
 
 use crate::ModelError;
@@ -21,7 +23,7 @@ use crate::words::{boxes, for_each_word, words};
 pub struct TextModel {
     /// The encoder.
     pub encoder: TextEncoder,
-    /// Where words stand on a page, for an encoder that knows.
+    /// Where words stand on a page, for an encoder to which that is added.
     pub boxes: Option<BoxEmbeddings>,
     /// What the first token's vector goes through, with a hyperbolic tangent, where the architecture has it.
     pub pooler: Option<Linear>,
@@ -47,6 +49,8 @@ pub enum TextEncoder {
     Bert(BertEncoder),
     /// ModernBERT's.
     ModernBert(ModernBertEncoder),
+    /// LiLT's, whose words stand on a page.
+    Lilt(LiltEncoder),
 }
 
 /// Which positions word pieces take.
@@ -105,6 +109,7 @@ impl TextEncoder {
         match self {
             Self::Bert(encoder) => &encoder.word_embeddings,
             Self::ModernBert(encoder) => &encoder.word_embeddings,
+            Self::Lilt(encoder) => &encoder.text.word_embeddings,
         }
     }
 
@@ -113,20 +118,7 @@ impl TextEncoder {
         match self {
             Self::Bert(encoder) => encoder.token_type_embeddings.as_ref(),
             Self::ModernBert(_) => None,
-        }
-    }
-
-    /// The hidden state after the embeddings and after every block: the last is the encoder's output.
-    ///
-    /// # Shapes
-    ///
-    /// - each output: `[batch, seq, dim]`
-    fn hidden_states(&self, input: &BertInput) -> Vec<Tensor<3>> {
-        match self {
-            Self::Bert(encoder) => encoder.hidden_states(input),
-            Self::ModernBert(encoder) => {
-                encoder.hidden_states(&ModernBertInput { ids: input.ids.clone(), mask: input.mask.clone() })
-            }
+            Self::Lilt(encoder) => encoder.text.token_type_embeddings.as_ref(),
         }
     }
 }
@@ -143,6 +135,25 @@ impl TextModel {
     fn pooled(&self, last: &Tensor<3>) -> Option<Tensor<2>> {
         let first = last.clone().narrow(1, 0, 1).squeeze_dim(1);
         self.pooler.as_ref().map(|pooler| pooler.forward(first).tanh())
+    }
+
+    /// Whether words need their places on a page.
+    fn is_of_pages(&self) -> bool {
+        self.boxes.is_some() || matches!(self.encoder, TextEncoder::Lilt(_))
+    }
+
+    /// The hidden state after the embeddings and after every block: the last is the encoder's output.
+    fn hidden_states(&self, inputs: &Inputs, input: &BertInput) -> Result<Vec<Tensor<3>>, ModelError> {
+        Ok(match &self.encoder {
+            TextEncoder::Bert(encoder) => encoder.hidden_states(input),
+            TextEncoder::ModernBert(encoder) => {
+                encoder.hidden_states(&ModernBertInput { ids: input.ids.clone(), mask: input.mask.clone() })
+            }
+            TextEncoder::Lilt(encoder) => {
+                let boxes = boxes(inputs, input.ids.dims(), encoder.boxes.positions())?;
+                encoder.hidden_states(&LiltInput { text: input.clone(), boxes })
+            }
+        })
     }
 
     fn input(&self, inputs: &Inputs) -> Result<BertInput, ModelError> {
@@ -169,7 +180,7 @@ impl Forward for TextModel {
     fn wants(&self) -> Vec<Wanted> {
         let mut wants =
             vec![Wanted::needed("input_ids", "[batch, seq]"), Wanted::optional("attention_mask", "[batch, seq]")];
-        if self.boxes.is_some() {
+        if self.is_of_pages() {
             wants.push(Wanted::needed("bbox", "[batch, seq, 4]"));
         }
         if self.types > 0 {
@@ -189,12 +200,12 @@ impl Forward for TextModel {
     fn text_rules(&self) -> Option<TextRules> {
         // Words that stand on a page are nothing without their places.
         let (vocabulary, longest) = (self.vocabulary, self.places.longest());
-        self.boxes.is_none().then_some(TextRules { vocabulary, longest, sees_padding: false })
+        (!self.is_of_pages()).then_some(TextRules { vocabulary, longest, sees_padding: false })
     }
 
     fn forward(&self, inputs: &Inputs) -> Result<Outputs, ModelError> {
         let input = self.input(inputs)?;
-        let states = self.encoder.hidden_states(&input);
+        let states = self.hidden_states(inputs, &input)?;
         let last = states[states.len() - 1].clone();
         let outputs = match &self.head {
             None => Outputs::new()
