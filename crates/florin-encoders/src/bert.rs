@@ -158,14 +158,19 @@ impl BertEncoder {
         Tokens::new(x, input.mask)
     }
 
-    fn embed(&self, input: &BertInput) -> Tensor<3> {
+    /// The hidden state before the first block.
+    ///
+    /// # Shapes
+    ///
+    /// - ids: `[batch, seq]`, seq at most the number of positions
+    /// - output: `[batch, seq, dim]`
+    ///
+    /// # Panics
+    ///
+    /// If the sequence is longer than the position table.
+    pub fn embed(&self, input: &BertInput) -> Tensor<3> {
         let [_, seq] = input.ids.dims();
-        let [places, _] = self.position_embeddings.weight.val().dims();
-        assert!(seq <= places, "a sequence of {seq} word pieces is longer than the {places} positions");
-        let position = match &input.positions {
-            Some(positions) => self.position_embeddings.forward(positions.clone()),
-            None => self.position_embeddings.weight.val().narrow(0, 0, seq).unsqueeze_dim(0),
-        };
+        let position = at_positions(&self.position_embeddings, input.positions.as_ref(), seq);
         let beside = match (&self.token_type_embeddings, &input.token_types) {
             (None, _) => position,
             (Some(table), Some(types)) => position + table.forward(types.clone()),
@@ -176,6 +181,21 @@ impl BertEncoder {
             Some(added) => words + added.clone(),
             None => words,
         })
+    }
+}
+
+/// The vectors of positions that are given, or of those counted from the start of the row.
+///
+/// # Shapes
+///
+/// - positions: `[batch, seq]`
+/// - output: `[batch, seq, dim]`, or `[1, seq, dim]` where none are given
+pub(crate) fn at_positions(table: &Embedding, positions: Option<&Tensor<2, Int>>, seq: usize) -> Tensor<3> {
+    let [places, _] = table.weight.val().dims();
+    assert!(seq <= places, "a sequence of {seq} word pieces is longer than the {places} positions");
+    match positions {
+        Some(positions) => table.forward(positions.clone()),
+        None => table.weight.val().narrow(0, 0, seq).unsqueeze_dim(0),
     }
 }
 

@@ -10,6 +10,8 @@ mod frames;
 mod ft_transformer;
 mod image_tower;
 mod layout;
+mod lilt;
+mod modern_bert;
 mod nearest;
 mod patch_tst;
 mod patch_tst_masking;
@@ -37,6 +39,10 @@ pub use frames::{FrameEncoder, FrameInput, FramePooling, MaxOfFrames, MeanOfFram
 pub use ft_transformer::{CategoryTokens, FtTransformerBlock, FtTransformerConfig, FtTransformerEncoder, NumberTokens};
 pub use image_tower::{ImageTower, ImageTowerConfig};
 pub use layout::{LayoutConfig, LayoutEncoder, LayoutInput};
+pub use lilt::{LiltConfig, LiltEncoder, LiltInput};
+pub use modern_bert::{
+    ModernBertBlock, ModernBertConfig, ModernBertEncoder, ModernBertInput, RotationConfig, RotationsConfig, Sight,
+};
 pub use patch_tst::{PatchTstBlock, PatchTstConfig, PatchTstEncoder, PatchTstInput, PatchTstOutput};
 pub use patch_tst_masking::{ForecastPatches, PatchTstMaskingConfig};
 pub use patch_tst_scaling::{Scaled, Scaling, ScalingName};

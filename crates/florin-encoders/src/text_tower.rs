@@ -12,6 +12,7 @@ use florin_nn::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::bert::at_positions;
 use crate::{ConfigError, activation, check_heads, check_size};
 
 /// Sizes of the tower, in the names of Hugging Face's `config.json`.
@@ -110,12 +111,7 @@ impl TextTower {
     /// If the sequence is longer than the position table.
     pub fn hidden_states(&self, input: &TextTowerInput) -> Vec<Tensor<3>> {
         let [_, seq] = input.ids.dims();
-        let [places, _] = self.position_embeddings.weight.val().dims();
-        assert!(seq <= places, "a sequence of {seq} word pieces is longer than the {places} positions");
-        let position = match &input.positions {
-            Some(positions) => self.position_embeddings.forward(positions.clone()),
-            None => self.position_embeddings.weight.val().narrow(0, 0, seq).unsqueeze_dim(0),
-        };
+        let position = at_positions(&self.position_embeddings, input.positions.as_ref(), seq);
         let hidden = input.mask.for_attention();
         let mut states = vec![self.word_embeddings.forward(input.ids.clone()) + position];
         for layer in &self.layers {

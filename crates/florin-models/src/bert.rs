@@ -15,8 +15,8 @@ use crate::classes::classes;
 use crate::names::{Names, Rule, rule};
 use crate::sentence::SentencePooling;
 use crate::system::{Checkpoint, Opened};
-use crate::text_heads::{MaskedLanguageHead, SequenceHead, TextHead, check_tied};
-use crate::text_model::{Places, TextModel};
+use crate::text_heads::{ClassHead, MaskedLanguageHead, TextHead, check_tied};
+use crate::text_model::{Places, TextEncoder, TextModel};
 use crate::weights::Weights;
 
 const ARCHITECTURES: [&str; 5] = [
@@ -46,8 +46,7 @@ pub(crate) const ENCODER_NAMES: [Rule; 14] = [
 ];
 
 /// What it calls the heads.
-pub(crate) const HEAD_NAMES: [Rule; 5] = [
-    rule("head", "classifier"),
+pub(crate) const HEAD_NAMES: [Rule; 4] = [
     rule("head.classifier", "classifier"),
     rule("head.dense", "cls.predictions.transform.dense"),
     rule("head.norm", "cls.predictions.transform.LayerNorm"),
@@ -83,7 +82,11 @@ pub(crate) fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<Text
     let config: BertConfig = checkpoint.config()?;
     config.validate()?;
     let places = Places::FromTheStart(config.max_position_embeddings);
-    let mut model = TextModel::new(config.init(device), places, SentencePooling::of_folder(checkpoint.folder())?);
+    let mut model = TextModel::new(
+        TextEncoder::Bert(config.init(device)),
+        places,
+        SentencePooling::of_folder(checkpoint.folder())?,
+    );
     let architecture = checkpoint.architecture()?;
     model.head = match architecture.strip_prefix("Bert") {
         Some("Model") => None,
@@ -117,19 +120,19 @@ pub(crate) fn bert_head(
             let head = MaskedLanguageHead::new(dim, config.vocab_size, activation, config.layer_norm_eps, device);
             TextHead::MaskedLanguage(head)
         }
-        "ForSequenceClassification" => TextHead::Sequence(SequenceHead::new(dim, classes(checkpoint)?, device)),
-        "ForTokenClassification" => TextHead::Token(Linear::new(dim, classes(checkpoint)?, device)),
+        "ForSequenceClassification" => TextHead::Sequence(ClassHead::new(dim, classes(checkpoint)?, device)),
+        "ForTokenClassification" => TextHead::Token(ClassHead::new(dim, classes(checkpoint)?, device)),
         _ => return Ok(None),
     }))
 }
 
 /// The names of a model, which a masked-language head shares some of with a head of classes.
 pub(crate) fn bert_names(model: &TextModel) -> Names {
-    let [token, sequence, masked @ ..] = HEAD_NAMES;
+    let [classes, masked @ ..] = HEAD_NAMES;
     let names = Names::new(ENCODER_NAMES);
     match &model.head {
         Some(TextHead::MaskedLanguage(_)) => names.and(masked),
-        _ => names.and([token, sequence]),
+        _ => names.and([classes]),
     }
 }
 

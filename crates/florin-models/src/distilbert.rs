@@ -15,8 +15,8 @@ use crate::classes::classes;
 use crate::names::{Names, Rule, rule};
 use crate::sentence::SentencePooling;
 use crate::system::{Checkpoint, Opened};
-use crate::text_heads::{MaskedLanguageHead, SequenceHead, TextHead, check_tied};
-use crate::text_model::{Places, TextModel};
+use crate::text_heads::{ClassHead, MaskedLanguageHead, TextHead, check_tied};
+use crate::text_model::{Places, TextEncoder, TextModel};
 
 const ARCHITECTURES: [&str; 4] = [
     "DistilBertModel",
@@ -26,7 +26,7 @@ const ARCHITECTURES: [&str; 4] = [
 ];
 
 /// What transformers calls the parts.
-const NAMES: [Rule; 14] = [
+const NAMES: [Rule; 13] = [
     rule("encoder.word_embeddings", "~embeddings.word_embeddings"),
     rule("encoder.position_embeddings", "~embeddings.position_embeddings"),
     rule("encoder.embedding_norm", "~embeddings.LayerNorm"),
@@ -38,7 +38,6 @@ const NAMES: [Rule; 14] = [
     rule("encoder.layers.#.mlp.up", "~transformer.layer.#.ffn.lin1"),
     rule("encoder.layers.#.mlp.down", "~transformer.layer.#.ffn.lin2"),
     rule("encoder.layers.#.mlp_norm", "~transformer.layer.#.output_layer_norm"),
-    rule("head", "classifier"),
     rule("head.classifier", "classifier"),
     rule("head.dense", "pre_classifier"),
 ];
@@ -88,7 +87,11 @@ pub(crate) fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<Text
     };
     config.validate()?;
     let places = Places::FromTheStart(max_position_embeddings);
-    let mut model = TextModel::new(config.init(device), places, SentencePooling::of_folder(checkpoint.folder())?);
+    let mut model = TextModel::new(
+        TextEncoder::Bert(config.init(device)),
+        places,
+        SentencePooling::of_folder(checkpoint.folder())?,
+    );
     model.head = match checkpoint.architecture()? {
         "DistilBertModel" => None,
         "DistilBertForMaskedLM" => {
@@ -98,10 +101,10 @@ pub(crate) fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<Text
             Some(TextHead::MaskedLanguage(head))
         }
         "DistilBertForSequenceClassification" => {
-            let head = SequenceHead::new(dim, classes(checkpoint)?, device);
-            Some(TextHead::Sequence(head.with_dense(Activation::Relu, device)))
+            let head = ClassHead::new(dim, classes(checkpoint)?, device);
+            Some(TextHead::Sequence(head.with_dense(Linear::new(dim, dim, device), Activation::Relu)))
         }
-        "DistilBertForTokenClassification" => Some(TextHead::Token(Linear::new(dim, classes(checkpoint)?, device))),
+        "DistilBertForTokenClassification" => Some(TextHead::Token(ClassHead::new(dim, classes(checkpoint)?, device))),
         _ => return Err(checkpoint.unknown_architecture(&ARCHITECTURES)),
     };
     let prefix = if checkpoint.weights().has_prefix("distilbert.") { "distilbert." } else { "" };

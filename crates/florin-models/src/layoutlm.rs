@@ -15,7 +15,7 @@ use crate::bert::{bert_head, bert_names, is_unused};
 use crate::names::{Rule, rule};
 use crate::sentence::SentencePooling;
 use crate::system::{Checkpoint, Opened};
-use crate::text_model::{Places, TextModel};
+use crate::text_model::{Places, TextEncoder, TextModel};
 
 const ARCHITECTURES: [&str; 4] =
     ["LayoutLMModel", "LayoutLMForMaskedLM", "LayoutLMForSequenceClassification", "LayoutLMForTokenClassification"];
@@ -52,7 +52,11 @@ pub(crate) fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<Text
     config.validate()?;
     let PageConfig { max_2d_position_embeddings } = checkpoint.config()?;
     let places = Places::FromTheStart(config.max_position_embeddings);
-    let mut model = TextModel::new(config.init(device), places, SentencePooling::of_folder(checkpoint.folder())?);
+    let mut model = TextModel::new(
+        TextEncoder::Bert(config.init(device)),
+        places,
+        SentencePooling::of_folder(checkpoint.folder())?,
+    );
     model.boxes = Some(BoxEmbeddings::new(max_2d_position_embeddings, config.hidden_size, device)?);
     model.pooler = Some(Linear::new(config.hidden_size, config.hidden_size, device));
     model.head = bert_head(checkpoint, &config, architecture.trim_start_matches("LayoutLM"), device)?;

@@ -14,6 +14,8 @@ pub mod document;
 pub mod ft_transformer;
 pub mod image_model;
 pub mod layoutlm;
+pub mod lilt;
+pub mod modern_bert;
 pub mod open_clip;
 pub mod patch_tst;
 pub mod roberta;

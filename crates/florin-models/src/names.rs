@@ -12,6 +12,8 @@ pub struct Rule {
     own: &'static str,
     file: &'static str,
     part: Part,
+    /// What our names begin with before `own`.
+    inside: &'static str,
 }
 
 /// Which part of a file's tensor a parameter is.
@@ -32,7 +34,7 @@ pub enum Part {
 
 /// A rule for a whole tensor. In `file`, `~` at the beginning stands for the prefix that checkpoints with a head put before the encoder's names.
 pub const fn rule(own: &'static str, file: &'static str) -> Rule {
-    Rule { own, file, part: Part::Whole }
+    Rule { own, file, part: Part::Whole, inside: "" }
 }
 
 impl Rule {
@@ -52,6 +54,11 @@ impl Rule {
         Self { own, ..self }
     }
 
+    /// The same rule for a module that is inside another, behind a field's name and its dot.
+    pub const fn inside(self, inside: &'static str) -> Self {
+        Self { inside, ..self }
+    }
+
     /// The same rule for a file that holds this part of the model alone and leaves its prefix out.
     pub fn without_in_file(self, prefix: &str) -> Self {
         Self { file: self.file.strip_prefix(prefix).unwrap_or(self.file), ..self }
@@ -59,9 +66,9 @@ impl Rule {
 
     /// The file's name and how many parts of our name the rule covers; `None` if the rule is for other names.
     fn apply(&self, own: &str, prefix: &str) -> Option<(String, usize)> {
-        let mut rest = own.split('.');
+        let mut rest = own.strip_prefix(self.inside)?.split('.');
         let mut numbers = Vec::new();
-        let mut covered = 0;
+        let mut covered = self.inside.matches('.').count();
         for expected in self.own.split('.') {
             let found = rest.next()?;
             match expected {
@@ -171,6 +178,7 @@ mod tests {
     #[test]
     fn the_rule_that_says_most_wins_and_the_rest_of_a_name_stays() {
         let names = Names::new([
+            rule("norm", "~layer_norm").inside("tower."),
             rule("encoder", "~"),
             rule("encoder.layers.#.mlp", "~encoder.layer.#"),
             rule("encoder.layers.#.mlp.up", "~encoder.layer.#.intermediate.dense"),
@@ -182,6 +190,8 @@ mod tests {
         assert_eq!(name("encoder.layers.11.mlp.up.weight"), "bert.encoder.layer.11.intermediate.dense.weight");
         assert_eq!(name("encoder.layers.3.mlp.down.bias"), "bert.encoder.layer.3.down.bias");
         assert_eq!(name("encoder.norm.bias"), "bert.norm.bias");
+        assert_eq!(name("tower.norm.bias"), "bert.layer_norm.bias");
+        assert_eq!(name("norm.bias"), "norm.bias", "another norm than the tower's");
         assert_eq!(name("classifier.weight"), "classifier.weight", "without a rule a name stays");
         let (key, rows) = ("bert.encoder.layer.0.qkv.weight".to_owned(), Part::Rows { index: 1, of: 3 });
         assert_eq!(names.locate("encoder.layers.0.attention.key.weight"), Located { name: key, part: rows });

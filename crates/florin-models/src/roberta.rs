@@ -18,8 +18,8 @@ use crate::classes::classes;
 use crate::names::{Names, Rule, rule};
 use crate::sentence::SentencePooling;
 use crate::system::{Checkpoint, Opened};
-use crate::text_heads::{MaskedLanguageHead, SequenceHead, TextHead, check_tied};
-use crate::text_model::{Places, TextModel};
+use crate::text_heads::{ClassHead, MaskedLanguageHead, TextHead, check_tied};
+use crate::text_model::{Places, TextEncoder, TextModel};
 
 /// Every family's, after its name.
 const ARCHITECTURES: [&str; 4] = ["Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification"];
@@ -27,23 +27,17 @@ const ARCHITECTURES: [&str; 4] = ["Model", "ForMaskedLM", "ForSequenceClassifica
 const FAMILIES: [&str; 3] = ["Roberta", "XLMRoberta", "Camembert"];
 
 /// What transformers calls the heads.
-const HEAD_NAMES: [Rule; 3] = [
-    rule("head", "classifier"),
-    rule("head.dense", "classifier.dense"),
-    rule("head.classifier", "classifier.out_proj"),
-];
+const SEQUENCE_NAMES: [Rule; 2] =
+    [rule("head.dense", "classifier.dense"), rule("head.classifier", "classifier.out_proj")];
+
+const TOKEN_NAMES: [Rule; 1] = [rule("head.classifier", "classifier")];
 
 const MASKED_LANGUAGE_NAMES: [Rule; 3] =
     [rule("head.dense", "lm_head.dense"), rule("head.norm", "lm_head.layer_norm"), rule("head.bias", "lm_head.bias")];
 
 #[derive(Deserialize)]
 struct PaddingConfig {
-    #[serde(default = "default_padding")]
     pad_token_id: Option<usize>,
-}
-
-fn default_padding() -> Option<usize> {
-    Some(1)
 }
 
 /// Opens a folder.
@@ -61,14 +55,13 @@ pub(crate) fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<Text
     };
     let config: BertConfig = checkpoint.config()?;
     config.validate()?;
-    let PaddingConfig { pad_token_id } = checkpoint.config()?;
-    let (dim, table, padding) = (config.hidden_size, config.max_position_embeddings, pad_token_id.unwrap_or(1));
-    if table <= padding + 1 {
-        let reason = format!("max_position_embeddings must be above pad_token_id + 1 = {}, found {table}", padding + 1);
-        return Err(checkpoint.refused(reason));
-    }
-    let places = Places::Behind { padding, table };
-    let mut model = TextModel::new(config.init(device), places, SentencePooling::of_folder(checkpoint.folder())?);
+    let dim = config.hidden_size;
+    let places = places(checkpoint, config.max_position_embeddings, 1)?;
+    let mut model = TextModel::new(
+        TextEncoder::Bert(config.init(device)),
+        places,
+        SentencePooling::of_folder(checkpoint.folder())?,
+    );
     model.head = match kind {
         "ForMaskedLM" => {
             check_tied(checkpoint)?;
@@ -77,24 +70,56 @@ pub(crate) fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<Text
             let head = MaskedLanguageHead::new(dim, config.vocab_size, Activation::Gelu, epsilon, device);
             Some(TextHead::MaskedLanguage(head))
         }
-        "ForSequenceClassification" => {
-            let head = SequenceHead::new(dim, classes(checkpoint)?, device);
-            Some(TextHead::Sequence(head.with_dense(Activation::Tanh, device)))
-        }
-        "ForTokenClassification" => Some(TextHead::Token(Linear::new(dim, classes(checkpoint)?, device))),
-        _ => None,
+        _ => class_head(checkpoint, dim, kind, device)?,
     };
     let prefix = if checkpoint.weights().has_prefix("roberta.") { "roberta." } else { "" };
     let has_pooler = checkpoint.weights().has(&format!("{prefix}pooler.dense.weight"));
     model.pooler = (has_pooler && model.head.is_none()).then(|| Linear::new(dim, dim, device));
-    let names = Names::new(ENCODER_NAMES).with_prefix(prefix);
+    let names = Names::new(ENCODER_NAMES).with_prefix(prefix).and(head_names(model.head.as_ref()).iter().copied());
     let names = match &model.head {
-        Some(TextHead::MaskedLanguage(_)) => names.and(MASKED_LANGUAGE_NAMES).ignoring(is_unused),
-        Some(_) => names.and(HEAD_NAMES).ignoring(is_unused),
+        Some(_) => names.ignoring(is_unused),
         // Heads of another task are left out.
         None => names.ignoring(|name| is_unused(name) || name.starts_with("lm_head.")),
     };
     checkpoint.fill(model, names)
+}
+
+/// Places behind the padding's, which is `usual` where the configuration names no other.
+pub(crate) fn places(checkpoint: &Checkpoint, table: usize, usual: usize) -> Result<Places, ModelError> {
+    let PaddingConfig { pad_token_id } = checkpoint.config()?;
+    let padding = pad_token_id.unwrap_or(usual);
+    if table <= padding + 1 {
+        let reason = format!("max_position_embeddings must be above pad_token_id + 1 = {}, found {table}", padding + 1);
+        return Err(checkpoint.refused(reason));
+    }
+    Ok(Places::Behind { padding, table })
+}
+
+/// The head for classes of an architecture, by what follows the family's name; none for another.
+pub(crate) fn class_head(
+    checkpoint: &Checkpoint,
+    dim: usize,
+    kind: &str,
+    device: &Device,
+) -> Result<Option<TextHead>, ModelError> {
+    let head = || Ok::<_, ModelError>(ClassHead::new(dim, classes(checkpoint)?, device));
+    Ok(match kind {
+        "ForSequenceClassification" => {
+            Some(TextHead::Sequence(head()?.with_dense(Linear::new(dim, dim, device), Activation::Tanh)))
+        }
+        "ForTokenClassification" => Some(TextHead::Token(head()?)),
+        _ => None,
+    })
+}
+
+/// What transformers calls the parts of a head.
+pub(crate) fn head_names(head: Option<&TextHead>) -> &'static [Rule] {
+    match head {
+        None => &[],
+        Some(TextHead::MaskedLanguage(_)) => &MASKED_LANGUAGE_NAMES,
+        Some(TextHead::Sequence(_)) => &SEQUENCE_NAMES,
+        Some(TextHead::Token(_)) => &TOKEN_NAMES,
+    }
 }
 
 /// The tied decoder, stored positions, and a pooler under a head that does not read it.

@@ -54,6 +54,24 @@ struct PoolingConfig {
     pooling_mode: Option<String>,
 }
 
+impl SentenceTokens {
+    /// # Shapes
+    ///
+    /// - tokens: `[batch, seq, dim]`
+    /// - output: `[batch, dim]`
+    pub fn of(self, tokens: Tensor<3>, mask: &Mask) -> Tensor<2> {
+        match self {
+            Self::Mean => Tokens::new(tokens, mask.clone()).mean(),
+            Self::First => tokens.narrow(1, 0, 1).squeeze_dim(1),
+            Self::Largest => {
+                let shape = tokens.dims();
+                let hidden = mask.hidden().unsqueeze_dim::<3>(2).expand(shape);
+                tokens.mask_fill(hidden, f32::NEG_INFINITY).max_dim(1).squeeze_dim(1)
+            }
+        }
+    }
+}
+
 impl SentencePooling {
     /// What a folder says; the mean where it says nothing.
     pub fn of_folder(folder: &Path) -> Result<Self, ModelError> {
@@ -94,15 +112,7 @@ impl SentencePooling {
     /// - tokens: `[batch, seq, dim]`
     /// - output: `[batch, dim]`; zero for a row that keeps nothing
     pub fn of(&self, tokens: Tensor<3>, mask: &Mask) -> Tensor<2> {
-        let vector = match self.tokens {
-            SentenceTokens::Mean => Tokens::new(tokens, mask.clone()).mean(),
-            SentenceTokens::First => tokens.narrow(1, 0, 1).squeeze_dim(1),
-            SentenceTokens::Largest => {
-                let shape = tokens.dims();
-                let hidden = mask.hidden().unsqueeze_dim::<3>(2).expand(shape);
-                tokens.mask_fill(hidden, f32::NEG_INFINITY).max_dim(1).squeeze_dim(1)
-            }
-        };
+        let vector = self.tokens.of(tokens, mask);
         if !self.normalised {
             return vector;
         }

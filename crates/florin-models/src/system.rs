@@ -22,9 +22,9 @@ use crate::names::Names;
 use crate::text_embedder::TextRules;
 use crate::weights::{self, Weights};
 use crate::{
-    ModelError, bert, beside, chinese_clip, clip, distilbert, ft_transformer, layoutlm, open_clip, patch_tst, presets,
-    roberta, siglip, spectrogram_transformer, table_mlp, temporal_convolution, time_sformer, timm_vit, video_mae, vit,
-    whisper, whisper_ctranslate2,
+    ModelError, bert, beside, chinese_clip, clip, distilbert, ft_transformer, layoutlm, lilt, modern_bert, open_clip,
+    patch_tst, presets, roberta, siglip, spectrogram_transformer, table_mlp, temporal_convolution, time_sformer,
+    timm_vit, video_mae, vit, whisper, whisper_ctranslate2,
 };
 
 /// An input that a system takes.
@@ -165,6 +165,8 @@ const FAMILIES: &[(&str, Opener)] = &[
         Ok(Box::new(temporal_convolution::TemporalConvolution::of(checkpoint, device)?))
     }),
     ("layoutlm", |checkpoint, device| Ok(Box::new(layoutlm::of(checkpoint, device)?))),
+    ("lilt", |checkpoint, device| Ok(Box::new(lilt::of(checkpoint, device)?))),
+    ("modernbert", |checkpoint, device| Ok(Box::new(modern_bert::of(checkpoint, device)?))),
     ("open_clip", |checkpoint, device| Ok(Box::new(open_clip::of(checkpoint, device)?))),
     ("patchtst", |checkpoint, device| Ok(Box::new(patch_tst::PatchTst::of(checkpoint, device)?))),
     ("roberta", |checkpoint, device| Ok(Box::new(roberta::of(checkpoint, device)?))),

@@ -18,9 +18,9 @@ pub enum TextHead {
     /// Scores of the vocabulary at every token.
     MaskedLanguage(MaskedLanguageHead),
     /// Scores of classes from one vector.
-    Sequence(SequenceHead),
+    Sequence(ClassHead),
     /// Scores of classes at every token.
-    Token(Linear),
+    Token(ClassHead),
 }
 
 /// Predicts hidden words; its decoder is the table of word embeddings.
@@ -30,21 +30,25 @@ pub struct MaskedLanguageHead {
     pub dense: Linear,
     /// Norm behind its activation.
     pub norm: LayerNorm,
-    /// One a word, `[vocabulary]`.
-    pub bias: Param<Tensor<1>>,
+    /// One a word, `[vocabulary]`, where the decoder has them.
+    pub bias: Option<Param<Tensor<1>>>,
+    /// Behind the first layer.
     #[module(skip)]
-    activation: Activation,
+    pub activation: Activation,
 }
 
-/// Scores classes, after a layer of its own where the pooler is not that already.
+/// Scores classes, after a layer of its own where the architecture has one.
 #[derive(Module, Debug)]
-pub struct SequenceHead {
+pub struct ClassHead {
     /// `[dim, dim]`
     pub dense: Option<Linear>,
+    /// Norm behind its activation.
+    pub norm: Option<LayerNorm>,
     /// `[dim, classes]`
     pub classifier: Linear,
+    /// Behind the first layer.
     #[module(skip)]
-    activation: Activation,
+    pub activation: Activation,
 }
 
 /// What a `config.json` says of heads.
@@ -59,7 +63,7 @@ impl MaskedLanguageHead {
         Self {
             dense: Linear::new(dim, dim, device),
             norm: LayerNorm::new(dim, epsilon, device),
-            bias: zeros([vocabulary], device),
+            bias: Some(zeros([vocabulary], device)),
             activation,
         }
     }
@@ -71,32 +75,35 @@ impl MaskedLanguageHead {
     /// - output: `[batch, seq, vocabulary]`
     pub fn forward(&self, x: Tensor<3>, words: Tensor<2>) -> Tensor<3> {
         let x = self.norm.forward(self.dense.forward_activated(x, self.activation));
-        linear(x, words.transpose(), Some(self.bias.val()))
+        linear(x, words.transpose(), self.bias.as_ref().map(Param::val))
     }
 }
 
-impl SequenceHead {
+impl ClassHead {
     /// The classifier alone.
     pub fn new(dim: usize, classes: usize, device: &Device) -> Self {
-        Self { dense: None, classifier: Linear::new(dim, classes, device), activation: Activation::Identity }
+        let classifier = Linear::new(dim, classes, device);
+        Self { dense: None, norm: None, classifier, activation: Activation::Identity }
     }
 
     /// With a layer before it.
-    pub fn with_dense(self, activation: Activation, device: &Device) -> Self {
-        let [dim, _] = self.classifier.weight.lazy_shape().dims();
-        Self { dense: Some(Linear::new(dim, dim, device)), activation, ..self }
+    pub fn with_dense(self, dense: Linear, activation: Activation) -> Self {
+        Self { dense: Some(dense), activation, ..self }
     }
 
     /// # Shapes
     ///
-    /// - x: `[batch, dim]`
-    /// - output: `[batch, classes]`
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+    /// - x: `[.., dim]`
+    /// - output: `[.., classes]`
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let x = match &self.dense {
             Some(dense) => dense.forward_activated(x, self.activation),
             None => x,
         };
-        self.classifier.forward(x)
+        self.classifier.forward(match &self.norm {
+            Some(norm) => norm.forward(x),
+            None => x,
+        })
     }
 }
 

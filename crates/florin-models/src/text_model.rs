@@ -1,16 +1,18 @@
 //! What systems of the BERT family share: the encoder with what stands on it, called with word pieces.
 //!
-//! BERT, RoBERTa, DistilBERT and LayoutLM differ in names, in where positions begin and in how a head is put together; each says so in a
-//! file of its own and is one of these.
+//! BERT, RoBERTa, DistilBERT, LayoutLM, LiLT and ModernBERT differ in names, in what places words have, in how a head is put together, some in
+//! the encoder itself; each says so in a file of its own and is one of these.
 
 use burn::prelude::*;
-use florin_encoders::{BertEncoder, BertInput, BoxEmbeddings};
-use florin_nn::Linear;
+use florin_encoders::{
+    BertEncoder, BertInput, BoxEmbeddings, LiltEncoder, LiltInput, ModernBertEncoder, ModernBertInput,
+};
+use florin_nn::{Embedding, Linear};
 
 use crate::ModelError;
 use crate::loss::label_loss;
 use crate::named_tensors::{Inputs, Outputs};
-use crate::sentence::SentencePooling;
+use crate::sentence::{SentencePooling, SentenceTokens};
 use crate::system::{Forward, Wanted};
 use crate::text_embedder::TextRules;
 use crate::text_heads::{TextHead, token_outputs};
@@ -20,8 +22,8 @@ use crate::words::{boxes, for_each_word, words};
 #[derive(Module, Debug)]
 pub struct TextModel {
     /// The encoder.
-    pub encoder: BertEncoder,
-    /// Where words stand on a page, for an encoder that knows.
+    pub encoder: TextEncoder,
+    /// Where words stand on a page, for an encoder to which that is added.
     pub boxes: Option<BoxEmbeddings>,
     /// What the first token's vector goes through, with a hyperbolic tangent, where the architecture has it.
     pub pooler: Option<Linear>,
@@ -30,10 +32,25 @@ pub struct TextModel {
     /// How a sentence becomes one vector.
     #[module(skip)]
     pub sentence: SentencePooling,
+    /// Which tokens a head reads that scores classes of the whole text, where no pooler stands before it.
+    #[module(skip)]
+    pub classified: SentenceTokens,
     #[module(skip)]
     places: Places,
     vocabulary: usize,
     types: usize,
+}
+
+/// The encoder of a text model.
+#[allow(clippy::large_enum_variant, reason = "one a system, never many of them")]
+#[derive(Module, Debug)]
+pub enum TextEncoder {
+    /// BERT's, which most have.
+    Bert(BertEncoder),
+    /// ModernBERT's.
+    ModernBert(ModernBertEncoder),
+    /// LiLT's, whose words stand on a page.
+    Lilt(LiltEncoder),
 }
 
 /// Which positions word pieces take.
@@ -48,20 +65,24 @@ pub enum Places {
         /// Rows of the table.
         table: usize,
     },
+    /// From the beginning of the row, not to be given, as there is no table: rows of at most so many.
+    Rotated(usize),
 }
 
 impl Places {
     /// The longest row.
     pub fn longest(self) -> usize {
         match self {
-            Self::FromTheStart(table) => table,
+            Self::FromTheStart(longest) | Self::Rotated(longest) => longest,
             Self::Behind { padding, table } => table.saturating_sub(padding + 1),
         }
     }
 
-    fn table(self) -> usize {
+    /// Rows of the table, where there is one.
+    fn table(self) -> Option<usize> {
         match self {
-            Self::FromTheStart(table) | Self::Behind { table, .. } => table,
+            Self::FromTheStart(table) | Self::Behind { table, .. } => Some(table),
+            Self::Rotated(_) => None,
         }
     }
 
@@ -82,18 +103,57 @@ impl Places {
     }
 }
 
+impl TextEncoder {
+    /// `[vocabulary, dim]`
+    pub fn word_embeddings(&self) -> &Embedding {
+        match self {
+            Self::Bert(encoder) => &encoder.word_embeddings,
+            Self::ModernBert(encoder) => &encoder.word_embeddings,
+            Self::Lilt(encoder) => &encoder.text.word_embeddings,
+        }
+    }
+
+    /// `[types, dim]`
+    fn token_type_embeddings(&self) -> Option<&Embedding> {
+        match self {
+            Self::Bert(encoder) => encoder.token_type_embeddings.as_ref(),
+            Self::ModernBert(_) => None,
+            Self::Lilt(encoder) => encoder.text.token_type_embeddings.as_ref(),
+        }
+    }
+}
+
 impl TextModel {
     /// An encoder with nothing on it.
-    pub(crate) fn new(encoder: BertEncoder, places: Places, sentence: SentencePooling) -> Self {
-        let rows = |table: &florin_nn::Embedding| table.weight.lazy_shape().dims::<2>()[0];
-        let (vocabulary, types) =
-            (rows(&encoder.word_embeddings), encoder.token_type_embeddings.as_ref().map_or(0, rows));
-        Self { encoder, boxes: None, pooler: None, head: None, sentence, places, vocabulary, types }
+    pub(crate) fn new(encoder: TextEncoder, places: Places, sentence: SentencePooling) -> Self {
+        let rows = |table: &Embedding| table.weight.lazy_shape().dims::<2>()[0];
+        let (vocabulary, types) = (rows(encoder.word_embeddings()), encoder.token_type_embeddings().map_or(0, rows));
+        let (boxes, pooler, head, classified) = (None, None, None, SentenceTokens::First);
+        Self { encoder, boxes, pooler, head, sentence, classified, places, vocabulary, types }
     }
 
     fn pooled(&self, last: &Tensor<3>) -> Option<Tensor<2>> {
         let first = last.clone().narrow(1, 0, 1).squeeze_dim(1);
         self.pooler.as_ref().map(|pooler| pooler.forward(first).tanh())
+    }
+
+    /// Whether words need their places on a page.
+    fn is_of_pages(&self) -> bool {
+        self.boxes.is_some() || matches!(self.encoder, TextEncoder::Lilt(_))
+    }
+
+    /// The hidden state after the embeddings and after every block: the last is the encoder's output.
+    fn hidden_states(&self, inputs: &Inputs, input: &BertInput) -> Result<Vec<Tensor<3>>, ModelError> {
+        Ok(match &self.encoder {
+            TextEncoder::Bert(encoder) => encoder.hidden_states(input),
+            TextEncoder::ModernBert(encoder) => {
+                encoder.hidden_states(&ModernBertInput { ids: input.ids.clone(), mask: input.mask.clone() })
+            }
+            TextEncoder::Lilt(encoder) => {
+                let boxes = boxes(inputs, input.ids.dims(), encoder.boxes.positions())?;
+                encoder.hidden_states(&LiltInput { text: input.clone(), boxes })
+            }
+        })
     }
 
     fn input(&self, inputs: &Inputs) -> Result<BertInput, ModelError> {
@@ -103,7 +163,8 @@ impl TextModel {
             0 => None,
             types => for_each_word(inputs, "token_type_ids", shape, types)?,
         };
-        let positions = match for_each_word(inputs, "position_ids", shape, self.places.table())? {
+        let given = self.places.table().map(|table| for_each_word(inputs, "position_ids", shape, table));
+        let positions = match given.transpose()?.flatten() {
             Some(positions) => Some(positions),
             None => self.places.of(inputs)?,
         };
@@ -119,13 +180,15 @@ impl Forward for TextModel {
     fn wants(&self) -> Vec<Wanted> {
         let mut wants =
             vec![Wanted::needed("input_ids", "[batch, seq]"), Wanted::optional("attention_mask", "[batch, seq]")];
-        if self.boxes.is_some() {
+        if self.is_of_pages() {
             wants.push(Wanted::needed("bbox", "[batch, seq, 4]"));
         }
         if self.types > 0 {
             wants.push(Wanted::optional("token_type_ids", "[batch, seq]"));
         }
-        wants.push(Wanted::optional("position_ids", "[batch, seq]"));
+        if self.places.table().is_some() {
+            wants.push(Wanted::optional("position_ids", "[batch, seq]"));
+        }
         match &self.head {
             None => {}
             Some(TextHead::Sequence(_)) => wants.push(Wanted::optional("labels", "[batch]")),
@@ -137,12 +200,12 @@ impl Forward for TextModel {
     fn text_rules(&self) -> Option<TextRules> {
         // Words that stand on a page are nothing without their places.
         let (vocabulary, longest) = (self.vocabulary, self.places.longest());
-        self.boxes.is_none().then_some(TextRules { vocabulary, longest, sees_padding: false })
+        (!self.is_of_pages()).then_some(TextRules { vocabulary, longest, sees_padding: false })
     }
 
     fn forward(&self, inputs: &Inputs) -> Result<Outputs, ModelError> {
         let input = self.input(inputs)?;
-        let states = self.encoder.hidden_states(&input);
+        let states = self.hidden_states(inputs, &input)?;
         let last = states[states.len() - 1].clone();
         let outputs = match &self.head {
             None => Outputs::new()
@@ -150,16 +213,16 @@ impl Forward for TextModel {
                 .with_maybe("pooler_output", self.pooled(&last))
                 .with("sentence_embedding", self.sentence.of(last, &input.mask)),
             Some(TextHead::MaskedLanguage(head)) => {
-                let logits = head.forward(last, self.encoder.word_embeddings.weight.val());
+                let logits = head.forward(last, self.encoder.word_embeddings().weight.val());
                 token_outputs(inputs, logits)?
             }
             Some(TextHead::Token(head)) => token_outputs(inputs, head.forward(last))?,
             Some(TextHead::Sequence(head)) => {
-                let first = match self.pooled(&last) {
+                let of_text = match self.pooled(&last) {
                     Some(pooled) => pooled,
-                    None => last.narrow(1, 0, 1).squeeze_dim(1),
+                    None => self.classified.of(last, &input.mask),
                 };
-                let logits = head.forward(first);
+                let logits = head.forward(of_text);
                 Outputs::new().with_maybe("loss", label_loss::<1>(inputs, logits.clone())?).with("logits", logits)
             }
         };

@@ -5,13 +5,13 @@ use burn::prelude::*;
 
 use crate::initialise::{ones, zeros};
 
-/// Layer normalisation over the last dimension, with scale and shift.
+/// Layer normalisation over the last dimension, with scale and, in most models, shift.
 #[derive(Module, Debug)]
 pub struct LayerNorm {
     /// Scale, `[dim]`; `weight` in PyTorch's names.
     pub weight: Param<Tensor<1>>,
-    /// Shift, `[dim]`.
-    pub bias: Param<Tensor<1>>,
+    /// Shift, `[dim]`, where the norm has one.
+    pub bias: Option<Param<Tensor<1>>>,
     /// Added to the variance.
     pub epsilon: f64,
 }
@@ -19,14 +19,19 @@ pub struct LayerNorm {
 impl LayerNorm {
     /// Scale one, shift zero.
     pub fn new(dim: usize, epsilon: f64, device: &Device) -> Self {
-        Self { weight: ones([dim], device), bias: zeros([dim], device), epsilon }
+        Self { bias: Some(zeros([dim], device)), ..Self::without_bias(dim, epsilon, device) }
+    }
+
+    /// The same without a shift.
+    pub fn without_bias(dim: usize, epsilon: f64, device: &Device) -> Self {
+        Self { weight: ones([dim], device), bias: None, epsilon }
     }
 
     /// # Shapes
     ///
     /// - x, output: `[.., dim]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        florin_backend::layer_norm(x, self.weight.val(), Some(self.bias.val()), self.epsilon)
+        florin_backend::layer_norm(x, self.weight.val(), self.shift(), self.epsilon)
     }
 
     /// Normalises `x + residual` as one operation: the post-norm blocks of BERT.
@@ -35,7 +40,11 @@ impl LayerNorm {
     ///
     /// - x, residual, output: `[.., dim]`
     pub fn forward_added<const D: usize>(&self, x: Tensor<D>, residual: Tensor<D>) -> Tensor<D> {
-        florin_backend::add_norm(x, residual, self.weight.val(), Some(self.bias.val()), self.epsilon)
+        florin_backend::add_norm(x, residual, self.weight.val(), self.shift(), self.epsilon)
+    }
+
+    fn shift(&self) -> Option<Tensor<1>> {
+        self.bias.as_ref().map(Param::val)
     }
 }
 
@@ -48,11 +57,13 @@ mod tests {
         let device = florin_backend::device("cpu").expect("the cpu device is always there");
         let mut norm = LayerNorm::new(2, 1e-12, &device);
         norm.weight = Param::from_tensor(Tensor::from_floats([2.0, 2.0], &device));
-        norm.bias = Param::from_tensor(Tensor::from_floats([3.0, 5.0], &device));
+        norm.bias = Some(Param::from_tensor(Tensor::from_floats([3.0, 5.0], &device)));
         let values = |tensor: Tensor<2>| tensor.into_data().try_to_vec::<f32>().expect("f32");
         let row = |values: [f32; 2]| Tensor::<2>::from_floats([values], &device);
         assert_eq!(values(norm.forward(row([1.0, -1.0]))), [5.0, 3.0]);
         // Alone the first would give [5, 3] too.
         assert_eq!(values(norm.forward_added(row([3.0, 0.0]), row([-1.0, 4.0]))), [1.0, 7.0]);
+        norm.bias = None;
+        assert_eq!(values(norm.forward(row([1.0, -1.0]))), [2.0, -2.0]);
     }
 }

@@ -187,6 +187,25 @@ impl Attention {
         self.mixed(query, conditions.rotated(key, 0), value, conditions)
     }
 
+    /// The scaled scores alone, before masks and softmax: what one stream of tokens may add to another's, as the bias of its
+    /// [`Conditions`].
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[batch, queries, dim]`
+    /// - context: `[batch, keys, context_dim]`
+    /// - output: `[batch, heads, queries, keys]`
+    pub fn scores(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<4> {
+        let ([batch, queries, _], [_, keys, _]) = (x.dims(), context.dims());
+        let query = split_heads(self.query.forward(x), self.heads);
+        let key = split_heads(self.key.forward(context), self.key_heads);
+        let head_dim = query.dims()[3];
+        let group = self.heads / self.key_heads;
+        let query = query.reshape([batch, self.key_heads, group * queries, head_dim]);
+        let scores = florin_backend::product(query, key.swap_dims(2, 3)) / (head_dim as f64).sqrt();
+        scores.reshape([batch, self.heads, queries, keys])
+    }
+
     /// Self-attention of new tokens to themselves and to all that the cache holds, which they join. `hidden` and `bias` are over
     /// all keys, old and new. With `causal`, token after token gives what all tokens at once give.
     ///

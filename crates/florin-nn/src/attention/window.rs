@@ -115,19 +115,25 @@ impl Blocks {
 
     /// True where a key is outside the window, outside the sequence or padding: `[blocks · batch, 1, size, span]`.
     fn hidden(&self, window: &SlidingWindow, batch: usize, mask: Option<&Mask>, device: &Device) -> Tensor<4, Bool> {
-        let length = |row: usize| mask.map_or(self.seq, |mask| mask.lengths()[row]);
-        let mut marks = Vec::with_capacity(self.count * batch * self.size * self.span);
-        for (block, row) in (0..self.count).flat_map(|block| (0..batch).map(move |row| (block, row))) {
-            let first = block * self.size;
-            for (query, place) in
-                (first..first + self.size).flat_map(|query| (0..self.span).map(move |key| (query, key)))
-            {
-                // The place of the key plus `before`, which is never negative.
-                let shifted = first + place;
-                let within = shifted >= window.before && shifted < length(row) + window.before;
-                marks.push(!(within && window.sees(query, shifted - window.before)));
-            }
+        let mut marks = Vec::with_capacity(self.count * self.size * self.span);
+        for query in 0..self.count * self.size {
+            let first = query / self.size * self.size;
+            // The place of the key plus `before`, which is never negative.
+            marks.extend((first..first + self.span).map(|shifted| {
+                let within = shifted >= window.before && shifted < self.seq + window.before;
+                !(within && window.sees(query, shifted - window.before))
+            }));
         }
-        Tensor::from_data(TensorData::new(marks, [self.count * batch, 1, self.size, self.span]), device)
+        let shape = [self.count * batch, 1, self.size, self.span];
+        let outside: Tensor<4, Bool> =
+            Tensor::from_data(TensorData::new(marks, [self.count, 1, self.size, self.span]), device);
+        let outside = outside.expand([self.count, batch, self.size, self.span]).reshape(shape);
+        match mask.filter(|mask| mask.hides_any()) {
+            Some(mask) => {
+                let kept = self.cut(mask.kept().unsqueeze_dims(&[1, 3]), window.before, self.span);
+                outside.bool_or(kept.equal_elem(0.0).swap_dims(2, 3).expand(shape))
+            }
+            None => outside,
+        }
     }
 }

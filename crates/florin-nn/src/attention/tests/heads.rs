@@ -51,6 +51,20 @@ fn a_scale_of_zero_makes_the_mean_of_all_that_is_seen() {
 }
 
 #[test]
+fn scores_that_are_taken_away_again_leave_the_mean_of_all() {
+    let device = device(9);
+    for key_heads in [1, 2, 4] {
+        let attention = attention(key_heads, &device);
+        let [x, context] = [random([2, 3, 8], &device), random([2, 5, 8], &device)];
+        let scores = attention.scores(x.clone(), context.clone());
+        assert_eq!(scores.dims(), [2, 4, 3, 5]);
+        let found = attention.forward(x.clone(), context.clone(), None, Some(-scores));
+        let even = Conditions { scale: Some(0.0), ..Default::default() };
+        assert!(gap(found, attention.forward_under(x, context, even)) < ROUNDING, "{key_heads} key heads");
+    }
+}
+
+#[test]
 fn a_group_of_query_heads_reads_one_key_head() {
     let device = device(2);
     for (key_heads, shared) in [(2, [0, 0, 1, 1]), (1, [0, 0, 0, 0])] {
