@@ -43,6 +43,14 @@ const OLDER_NAMES: [Rule; 8] = [
     rule("encoder.layers.#.mlp_norm", "~encoder.layer.#.layernorm_after"),
 ];
 
+/// What transformers calls the parts beyond the encoder.
+pub(crate) const HEAD_NAMES: [Rule; 4] = [
+    rule("pooler", "~pooler"),
+    rule("head", "classifier"),
+    rule("head.class", "cls_classifier"),
+    rule("head.distillation", "distillation_classifier"),
+];
+
 /// The sizes in a `config.json`, under transformers' names and with ViT's defaults.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
@@ -57,6 +65,13 @@ pub(crate) struct ImageConfig {
     pub(crate) hidden_act: String,
     pub(crate) layer_norm_eps: f64,
     pub(crate) qkv_bias: bool,
+}
+
+/// What a `config.json` says of the pooler.
+#[derive(Deserialize)]
+struct PoolerConfig {
+    pooler_output_size: Option<usize>,
+    pooler_act: Option<String>,
 }
 
 /// An encoder and what stands on it.
@@ -198,6 +213,33 @@ pub(crate) fn names_of(checkpoint: &Checkpoint, prefix: &'static str) -> Names {
     let prefix = if weights.has_prefix(prefix) { prefix } else { "" };
     let names = Names::new(NAMES).with_prefix(prefix);
     if weights.has_prefix(&format!("{prefix}encoder.layer.")) { names.and(OLDER_NAMES) } else { names }
+}
+
+/// The pooler of a model without a head, if the file has one.
+pub(crate) fn pooler(
+    checkpoint: &Checkpoint,
+    family: &'static str,
+    dim: usize,
+    device: &Device,
+) -> Result<Option<ImagePooler>, ModelError> {
+    let weights = checkpoint.weights();
+    if !weights.has("pooler.dense.weight") && !weights.has(&format!("{family}.pooler.dense.weight")) {
+        return Ok(None);
+    }
+    let config: PoolerConfig = checkpoint.config()?;
+    let size = config.pooler_output_size.filter(|&size| size > 0).unwrap_or(dim);
+    let activation = activation(family, config.pooler_act.as_deref().unwrap_or("tanh"))?;
+    Ok(Some(ImagePooler { dense: Linear::new(dim, size, device), activation }))
+}
+
+/// A pooler under a head that does not read it.
+pub(crate) fn is_pooler(name: &str) -> bool {
+    name.contains("pooler.")
+}
+
+/// The head of a model that is asked for without one.
+pub(crate) fn is_head(name: &str) -> bool {
+    ["classifier.", "cls_classifier.", "distillation_classifier."].iter().any(|head| name.starts_with(head))
 }
 
 /// The vectors at one place.

@@ -9,6 +9,7 @@ pub mod system;
 pub mod bert;
 pub mod chinese_clip;
 pub mod clip;
+pub mod deit;
 pub mod distilbert;
 pub mod document;
 pub mod ft_transformer;

@@ -22,7 +22,7 @@ use crate::names::Names;
 use crate::text_embedder::TextRules;
 use crate::weights::{self, Weights};
 use crate::{
-    ModelError, bert, beside, chinese_clip, clip, distilbert, ft_transformer, layoutlm, open_clip, patch_tst, roberta,
+    ModelError, bert, beside, chinese_clip, clip, deit, distilbert, ft_transformer, layoutlm, open_clip, patch_tst, roberta,
     siglip, spectrogram_transformer, table_mlp, temporal_convolution, time_sformer, timm_vit, video_mae, vit, whisper,
     whisper_ctranslate2,
 };
@@ -148,6 +148,7 @@ const FAMILIES: &[(&str, Opener)] = &[
     ("clip", |checkpoint, device| Ok(Box::new(clip::Clip::of(checkpoint, device)?))),
     ("clip_text_model", |checkpoint, device| Ok(Box::new(clip::Clip::of(checkpoint, device)?))),
     ("clip_vision_model", |checkpoint, device| Ok(Box::new(clip::Clip::of(checkpoint, device)?))),
+    ("deit", |checkpoint, device| Ok(Box::new(deit::of(checkpoint, device)?))),
     ("distilbert", |checkpoint, device| Ok(Box::new(distilbert::of(checkpoint, device)?))),
     ("florin-ft-transformer", |checkpoint, device| {
         Ok(Box::new(ft_transformer::FtTransformer::of(checkpoint, device)?))
