@@ -29,6 +29,7 @@ mod video_mae;
 mod video_mae_decoder;
 mod vit;
 mod whisper;
+mod window_bias;
 
 pub use activation::activation;
 pub use bert::{BertConfig, BertEncoder, BertInput};
@@ -40,6 +41,7 @@ pub use layout::{LayoutConfig, LayoutEncoder, LayoutInput};
 pub use patch_tst::{PatchTstBlock, PatchTstConfig, PatchTstEncoder, PatchTstInput, PatchTstOutput};
 pub use patch_tst_masking::{ForecastPatches, PatchTstMaskingConfig};
 pub use patch_tst_scaling::{Scaled, Scaling, ScalingName};
+pub use positions::Resizing;
 pub use probe_pooling::ProbePooling;
 pub use spectrogram_transformer::{SpectrogramTransformerConfig, SpectrogramTransformerEncoder};
 pub use table_input::{TableColumns, TableInput};
@@ -52,8 +54,9 @@ pub use time_sformer::{TemporalAttention, TimeSformerBlock, TimeSformerConfig, T
 pub use tubelets::{HiddenTubelets, tubelets};
 pub use video_mae::{Sides, VideoMaeConfig, VideoMaeEncoder, VideoMaeInput};
 pub use video_mae_decoder::{VideoMaeDecoder, VideoMaeDecoderConfig};
-pub use vit::{VitConfig, VitEncoder, VitInput, VitVariant, patches};
+pub use vit::{VitConfig, VitEncoder, VitInput, VitPositions, VitVariant, patches};
 pub use whisper::{WhisperConfig, WhisperEncoder};
+pub use window_bias::WindowBias;
 
 /// A configuration that cannot be built.
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,7 @@ pub mod bert;
 pub mod chinese_clip;
 pub mod clip;
 pub mod deit;
+pub mod dinov2;
 pub mod distilbert;
 pub mod document;
 pub mod ft_transformer;

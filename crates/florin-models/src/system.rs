@@ -22,9 +22,9 @@ use crate::names::Names;
 use crate::text_embedder::TextRules;
 use crate::weights::{self, Weights};
 use crate::{
-    ModelError, bert, beside, chinese_clip, clip, deit, distilbert, ft_transformer, layoutlm, open_clip, patch_tst, roberta,
-    siglip, spectrogram_transformer, table_mlp, temporal_convolution, time_sformer, timm_vit, video_mae, vit, whisper,
-    whisper_ctranslate2,
+    ModelError, bert, beside, chinese_clip, clip, deit, dinov2, distilbert, ft_transformer, layoutlm, open_clip,
+    patch_tst, roberta, siglip, spectrogram_transformer, table_mlp, temporal_convolution, time_sformer, timm_vit,
+    video_mae, vit, whisper, whisper_ctranslate2,
 };
 
 /// An input that a system takes.
@@ -149,6 +149,8 @@ const FAMILIES: &[(&str, Opener)] = &[
     ("clip_text_model", |checkpoint, device| Ok(Box::new(clip::Clip::of(checkpoint, device)?))),
     ("clip_vision_model", |checkpoint, device| Ok(Box::new(clip::Clip::of(checkpoint, device)?))),
     ("deit", |checkpoint, device| Ok(Box::new(deit::of(checkpoint, device)?))),
+    ("dinov2", |checkpoint, device| Ok(Box::new(dinov2::of(checkpoint, device)?))),
+    ("dinov2_with_registers", |checkpoint, device| Ok(Box::new(dinov2::of(checkpoint, device)?))),
     ("distilbert", |checkpoint, device| Ok(Box::new(distilbert::of(checkpoint, device)?))),
     ("florin-ft-transformer", |checkpoint, device| {
         Ok(Box::new(ft_transformer::FtTransformer::of(checkpoint, device)?))
