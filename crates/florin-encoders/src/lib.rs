@@ -11,6 +11,7 @@ mod ft_transformer;
 mod image_tower;
 mod layout;
 mod nearest;
+mod noise_order;
 mod patch_tst;
 mod patch_tst_masking;
 mod patch_tst_scaling;
@@ -28,6 +29,7 @@ mod tubelets;
 mod video_mae;
 mod video_mae_decoder;
 mod vit;
+mod vit_mae_decoder;
 mod whisper;
 mod window_bias;
 
@@ -38,6 +40,7 @@ pub use frames::{FrameEncoder, FrameInput, FramePooling, MaxOfFrames, MeanOfFram
 pub use ft_transformer::{CategoryTokens, FtTransformerBlock, FtTransformerConfig, FtTransformerEncoder, NumberTokens};
 pub use image_tower::{ImageTower, ImageTowerConfig};
 pub use layout::{LayoutConfig, LayoutEncoder, LayoutInput};
+pub use noise_order::NoiseOrder;
 pub use patch_tst::{PatchTstBlock, PatchTstConfig, PatchTstEncoder, PatchTstInput, PatchTstOutput};
 pub use patch_tst_masking::{ForecastPatches, PatchTstMaskingConfig};
 pub use patch_tst_scaling::{Scaled, Scaling, ScalingName};
@@ -55,6 +58,7 @@ pub use tubelets::{HiddenTubelets, tubelets};
 pub use video_mae::{Sides, VideoMaeConfig, VideoMaeEncoder, VideoMaeInput};
 pub use video_mae_decoder::{VideoMaeDecoder, VideoMaeDecoderConfig};
 pub use vit::{VitConfig, VitEncoder, VitInput, VitPositions, VitVariant, patches};
+pub use vit_mae_decoder::{VitMaeDecoder, VitMaeDecoderConfig};
 pub use whisper::{WhisperConfig, WhisperEncoder};
 pub use window_bias::WindowBias;
 

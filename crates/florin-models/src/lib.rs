@@ -27,6 +27,7 @@ pub mod time_sformer;
 mod timm_vit;
 pub mod video_mae;
 pub mod vit;
+pub mod vit_mae;
 pub mod whisper;
 
 pub mod beside;

@@ -24,7 +24,7 @@ use crate::weights::{self, Weights};
 use crate::{
     ModelError, bert, beside, chinese_clip, clip, deit, dinov2, distilbert, ft_transformer, layoutlm, open_clip,
     patch_tst, roberta, siglip, spectrogram_transformer, table_mlp, temporal_convolution, time_sformer, timm_vit,
-    video_mae, vit, whisper, whisper_ctranslate2,
+    video_mae, vit, vit_mae, whisper, whisper_ctranslate2,
 };
 
 /// An input that a system takes.
@@ -173,6 +173,7 @@ const FAMILIES: &[(&str, Opener)] = &[
     ("timm", |checkpoint, device| Ok(Box::new(timm_vit::of(checkpoint, device)?))),
     ("videomae", |checkpoint, device| Ok(Box::new(video_mae::VideoMae::of(checkpoint, device)?))),
     ("vit", |checkpoint, device| Ok(Box::new(vit::of(checkpoint, device)?))),
+    ("vit_mae", |checkpoint, device| Ok(Box::new(vit_mae::VitMae::of(checkpoint, device)?))),
     ("whisper", |checkpoint, device| Ok(Box::new(whisper::Whisper::of(checkpoint, device)?))),
     ("xlm-roberta", |checkpoint, device| Ok(Box::new(roberta::of(checkpoint, device)?))),
 ];
