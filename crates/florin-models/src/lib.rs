@@ -6,6 +6,7 @@
 
 pub mod system;
 
+pub mod beit;
 pub mod bert;
 pub mod chinese_clip;
 pub mod clip;

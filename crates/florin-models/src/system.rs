@@ -22,7 +22,7 @@ use crate::names::Names;
 use crate::text_embedder::TextRules;
 use crate::weights::{self, Weights};
 use crate::{
-    ModelError, bert, beside, chinese_clip, clip, deit, dinov2, distilbert, ft_transformer, layoutlm, open_clip,
+    ModelError, beit, bert, beside, chinese_clip, clip, deit, dinov2, distilbert, ft_transformer, layoutlm, open_clip,
     patch_tst, roberta, siglip, spectrogram_transformer, table_mlp, temporal_convolution, time_sformer, timm_vit,
     video_mae, vit, vit_mae, whisper, whisper_ctranslate2,
 };
@@ -142,6 +142,7 @@ const FAMILIES: &[(&str, Opener)] = &[
     ("audio-spectrogram-transformer", |checkpoint, device| {
         Ok(Box::new(spectrogram_transformer::SpectrogramTransformer::of(checkpoint, device)?))
     }),
+    ("beit", |checkpoint, device| Ok(Box::new(beit::of(checkpoint, device)?))),
     ("bert", |checkpoint, device| Ok(Box::new(bert::of(checkpoint, device)?))),
     ("camembert", |checkpoint, device| Ok(Box::new(roberta::of(checkpoint, device)?))),
     ("chinese_clip", |checkpoint, device| Ok(Box::new(chinese_clip::ChineseClip::of(checkpoint, device)?))),
