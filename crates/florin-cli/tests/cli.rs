@@ -515,7 +515,7 @@ fn inspect_says_what_a_folder_holds_with_weights_and_without() {
     fs::write(folder.path().join("config.json"), r#"{"model_type": "brt"}"#).expect("a small file");
     assert!(
         refusal(&["inspect", model])
-            .contains("no system is called `brt` (meant bert?); known: audio-spectrogram-transformer, bert, ")
+            .contains("no system is called `brt` (meant bert?); known: audio-spectrogram-transformer, beit, bert, ")
     );
 }
 

@@ -13,6 +13,7 @@ mod layout;
 mod lilt;
 mod modern_bert;
 mod nearest;
+mod noise_order;
 mod patch_tst;
 mod patch_tst_masking;
 mod patch_tst_scaling;
@@ -30,7 +31,9 @@ mod tubelets;
 mod video_mae;
 mod video_mae_decoder;
 mod vit;
+mod vit_mae_decoder;
 mod whisper;
+mod window_bias;
 
 pub use activation::activation;
 pub use bert::{BertConfig, BertEncoder, BertInput};
@@ -43,9 +46,11 @@ pub use lilt::{LiltConfig, LiltEncoder, LiltInput};
 pub use modern_bert::{
     ModernBertBlock, ModernBertConfig, ModernBertEncoder, ModernBertInput, RotationConfig, RotationsConfig, Sight,
 };
+pub use noise_order::NoiseOrder;
 pub use patch_tst::{PatchTstBlock, PatchTstConfig, PatchTstEncoder, PatchTstInput, PatchTstOutput};
 pub use patch_tst_masking::{ForecastPatches, PatchTstMaskingConfig};
 pub use patch_tst_scaling::{Scaled, Scaling, ScalingName};
+pub use positions::Resizing;
 pub use probe_pooling::ProbePooling;
 pub use spectrogram_transformer::{SpectrogramTransformerConfig, SpectrogramTransformerEncoder};
 pub use table_input::{TableColumns, TableInput};
@@ -58,8 +63,10 @@ pub use time_sformer::{TemporalAttention, TimeSformerBlock, TimeSformerConfig, T
 pub use tubelets::{HiddenTubelets, tubelets};
 pub use video_mae::{Sides, VideoMaeConfig, VideoMaeEncoder, VideoMaeInput};
 pub use video_mae_decoder::{VideoMaeDecoder, VideoMaeDecoderConfig};
-pub use vit::{VitConfig, VitEncoder, VitInput, VitVariant, patches};
+pub use vit::{VitConfig, VitEncoder, VitInput, VitPositions, VitVariant, patches};
+pub use vit_mae_decoder::{VitMaeDecoder, VitMaeDecoderConfig};
 pub use whisper::{WhisperConfig, WhisperEncoder};
+pub use window_bias::WindowBias;
 
 /// A configuration that cannot be built.
 #[derive(Debug, thiserror::Error)]

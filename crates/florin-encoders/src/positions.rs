@@ -1,13 +1,24 @@
-//! Positions that were learned on one grid of patches, for a grid of other sides: bicubic interpolation as PyTorch has it
-//! (`align_corners=False`, no antialiasing).
+//! Positions that were learned on one grid of patches, for a grid of other sides: interpolation as PyTorch has it
+//! (`align_corners=False`).
 //!
-//! A new position is a weighted sum of the sixteen old ones around it, by Keys' cubic with a slope of -0.75; beyond the edge the outermost
-//! is repeated. The weights are a matrix, so that gradients reach the table.
+//! A new position is a weighted sum of old ones: of the sixteen around it by Keys' cubic with a slope of -0.75, or of the four around it
+//! by their distance; beyond the edge the outermost is repeated. The weights are a matrix, so that gradients reach the table.
 
 use burn::prelude::*;
 
+use crate::antialiased_grid::antialiased_cubic;
+
 /// The slope of the cubic at one step from its centre.
 const A: f64 = -0.75;
+
+/// How a table of positions becomes one for another grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resizing {
+    /// By the sixteen positions around a new one.
+    Bicubic,
+    /// By more of them where the grid shrinks, so that none is passed over.
+    AntialiasedBicubic,
+}
 
 /// Positions for the grid `to`; those of tokens that stand before the patches stay as they are.
 ///
@@ -16,14 +27,18 @@ const A: f64 = -0.75;
 /// - table: `[1, before + rows · columns of from, dim]`
 /// - from, to: rows and columns
 /// - output: `[1, before + rows · columns of to, dim]`
-pub(crate) fn resized_positions(table: Tensor<3>, from: [usize; 2], to: [usize; 2]) -> Tensor<3> {
+pub(crate) fn resized_positions(table: Tensor<3>, from: [usize; 2], to: [usize; 2], resizing: Resizing) -> Tensor<3> {
     if from == to {
         return table;
     }
     let ([_, count, dim], patches) = (table.dims(), from[0] * from[1]);
     let before = count - patches;
     let grid = table.clone().narrow(1, before, patches).reshape([patches, dim]);
-    let grid = stretched(grid, &cubic(from[0], to[0]), &cubic(from[1], to[1])).unsqueeze_dim(0);
+    let along = match resizing {
+        Resizing::Bicubic => cubic,
+        Resizing::AntialiasedBicubic => antialiased_cubic,
+    };
+    let grid = stretched(grid, &along(from[0], to[0]), &along(from[1], to[1])).unsqueeze_dim(0);
     if before == 0 { grid } else { Tensor::cat(vec![table.narrow(1, 0, before), grid], 1) }
 }
 
@@ -45,18 +60,41 @@ pub(crate) fn stretched(table: Tensor<2>, rows: &[Vec<f64>], columns: &[Vec<f64>
     florin_backend::product(Tensor::from_data(weights, &table.device()), table)
 }
 
+/// Keys' cubic up to a distance of one from its centre.
+pub(crate) fn within(slope: f64, x: f64) -> f64 {
+    ((slope + 2.0) * x - (slope + 3.0)) * x * x + 1.0
+}
+
+/// The same from one to two.
+pub(crate) fn beyond(slope: f64, x: f64) -> f64 {
+    ((x - 5.0) * x + 8.0) * x * slope - 4.0 * slope
+}
+
 /// The weights of `from` old places for each of `to` new ones along one side; each row sums to one.
 fn cubic(from: usize, to: usize) -> Vec<Vec<f64>> {
-    let within = |x: f64| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
-    let beyond = |x: f64| ((x - 5.0) * x + 8.0) * x * A - 4.0 * A;
     let row = |new: usize| {
         let place = (new as f64 + 0.5) * from as f64 / to as f64 - 0.5;
         let (first, t) = (place.floor(), place - place.floor());
         let mut weights = vec![0.0; from];
-        for (step, weight) in [beyond(t + 1.0), within(t), within(1.0 - t), beyond(2.0 - t)].into_iter().enumerate() {
+        for (step, weight) in
+            [beyond(A, t + 1.0), within(A, t), within(A, 1.0 - t), beyond(A, 2.0 - t)].into_iter().enumerate()
+        {
             let old = (first + step as f64 - 1.0).clamp(0.0, from as f64 - 1.0);
             weights[old as usize] += weight;
         }
+        weights
+    };
+    (0..to).map(row).collect()
+}
+
+/// The same of a straight line between two old places.
+pub(crate) fn bilinear(from: usize, to: usize) -> Vec<Vec<f64>> {
+    let row = |new: usize| {
+        let place = ((new as f64 + 0.5) * from as f64 / to as f64 - 0.5).max(0.0);
+        let (first, t) = ((place as usize).min(from - 1), place - place.floor());
+        let mut weights = vec![0.0; from];
+        weights[first] += 1.0 - t;
+        weights[(first + 1).min(from - 1)] += t;
         weights
     };
     (0..to).map(row).collect()
@@ -76,10 +114,18 @@ mod tests {
     }
 
     #[test]
+    fn a_straight_line_runs_between_two_places_and_not_beyond_them() {
+        assert_eq!(bilinear(1, 3), [[1.0], [1.0], [1.0]]);
+        assert_eq!(bilinear(2, 4), [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]);
+        assert_eq!(bilinear(3, 1), [[0.0, 1.0, 0.0]]);
+    }
+
+    #[test]
     fn the_grid_changes_and_what_stands_before_it_does_not() {
         let device = florin_backend::device("cpu").expect("the cpu device is always there");
         let table = Tensor::<3>::from_floats([[[9.0], [0.0], [1.0], [2.0], [3.0]]], &device);
-        let found = resized_positions(table, [2, 2], [1, 1]).into_data().try_to_vec::<f32>().expect("f32");
+        let found = resized_positions(table, [2, 2], [1, 1], Resizing::Bicubic);
+        let found = found.into_data().try_to_vec::<f32>().expect("f32");
         assert_eq!(found, [9.0, 1.5]);
     }
 }

@@ -77,7 +77,7 @@ impl HiddenTubelets {
     ///
     /// - x: `[batch, tubelets, dim]`, output: `[batch, visible, dim]`
     pub fn visible(&self, x: Tensor<3>) -> Tensor<3> {
-        self.chosen(x, &self.visible)
+        chosen(x, &self.visible)
     }
 
     /// The hidden vectors of each row, in their order.
@@ -86,20 +86,25 @@ impl HiddenTubelets {
     ///
     /// - x: `[batch, tubelets, dim]`, output: `[batch, hidden, dim]`
     pub fn hidden(&self, x: Tensor<3>) -> Tensor<3> {
-        self.chosen(x, &self.hidden)
+        chosen(x, &self.hidden)
     }
 
     /// How many each row hides.
     pub fn hidden_count(&self) -> usize {
         self.hidden.len() / self.batch
     }
+}
 
-    fn chosen(&self, x: Tensor<3>, places: &[i32]) -> Tensor<3> {
-        let [batch, tubelets, dim] = x.dims();
-        let places = Tensor::<1, Int>::from_data(TensorData::new(places.to_vec(), [places.len()]), &x.device());
-        let [count] = places.dims();
-        x.reshape([batch * tubelets, dim]).select(0, places).reshape([batch, count / batch, dim])
-    }
+/// The vectors at these places of all rows one behind the other, as many of each row.
+///
+/// # Shapes
+///
+/// - x: `[batch, seq, dim]`, output: `[batch, places / batch, dim]`
+pub(crate) fn chosen(x: Tensor<3>, places: &[i32]) -> Tensor<3> {
+    let [batch, seq, dim] = x.dims();
+    let count = places.len();
+    let places = Tensor::<1, Int>::from_data(TensorData::new(places.to_vec(), [count]), &x.device());
+    x.reshape([batch * seq, dim]).select(0, places).reshape([batch, count / batch, dim])
 }
 
 #[cfg(test)]

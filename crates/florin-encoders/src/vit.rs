@@ -4,6 +4,12 @@
 //! Difference: the class token is optional, because a document's words pool the patches themselves.
 //! Paper: Touvron et al. 2020 (DeiT, distillation token), <https://arxiv.org/abs/2012.12877>
 //! Difference: none.
+//! Paper: Oquab et al. 2023 (DINOv2, mask token, layer scale and gated perceptrons), <https://arxiv.org/abs/2304.07193>
+//! Difference: none.
+//! Paper: Darcet et al. 2023 (registers), <https://arxiv.org/abs/2309.16588>
+//! Difference: none.
+//! Paper: Bao et al. 2021 (BEiT, biases by distance instead of positions), <https://arxiv.org/abs/2106.08254>
+//! Difference: none.
 
 use burn::module::Param;
 use burn::prelude::*;
@@ -13,7 +19,8 @@ use florin_nn::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::positions::resized_positions;
+use crate::positions::{Resizing, resized_positions};
+use crate::window_bias::WindowBias;
 use crate::{ConfigError, check_heads, check_size};
 
 /// Sizes of the encoder.
@@ -46,10 +53,39 @@ pub struct VitConfig {
 pub struct VitVariant {
     /// Whether a second token stands behind the class token, which learns from a teacher (DeiT).
     pub distillation_token: bool,
+    /// Tokens behind those that mean nothing and have no position, for the blocks to write on (DINOv2 with registers).
+    pub registers: usize,
+    /// Whether there is a vector to put in the place of a patch that is hidden (DINOv2, BEiT).
+    pub mask_token: bool,
+    /// What is known of where a token stands.
+    pub positions: VitPositions,
+    /// How positions become those of another grid.
+    pub resizing: Resizing,
+    /// Whether a learned bias of the scores by distance is shared by all blocks (BEiT).
+    pub shared_bias: bool,
+    /// Whether each block has such a bias of its own (BEiT).
+    pub block_biases: bool,
     /// Activation inside the perceptrons.
     pub activation: Activation,
+    /// Whether the perceptrons are gated (DINOv2's largest).
+    pub gated: bool,
+    /// What each branch of a block is multiplied by at the start.
+    pub layer_scale: Option<f64>,
     /// Which projections of the attention have biases.
     pub biases: AttentionBiases,
+    /// Whether a norm stands at the end.
+    pub final_norm: bool,
+}
+
+/// Vectors that are added to the tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VitPositions {
+    /// Learned.
+    Learned,
+    /// From a file and kept as they are: MAE's sines and cosines.
+    Fixed,
+    /// None: biases alone tell (BEiT).
+    Absent,
 }
 
 /// A batch of pictures cut into patches.
@@ -68,20 +104,44 @@ pub struct VitEncoder {
     pub class_token: Option<Param<Tensor<3>>>,
     /// `[1, 1, dim]`
     pub distillation_token: Option<Param<Tensor<3>>>,
-    /// `[1, tokens before the patches + patches, dim]`
-    pub position_embeddings: Param<Tensor<3>>,
+    /// `[1, registers, dim]`
+    pub registers: Option<Param<Tensor<3>>>,
+    /// `[1, 1, dim]`
+    pub mask_token: Option<Param<Tensor<3>>>,
+    /// `[1, class and distillation token + patches, dim]`
+    pub position_embeddings: Option<Param<Tensor<3>>>,
+    /// Bias of every block's scores.
+    pub shared_bias: Option<WindowBias>,
+    /// Biases of the blocks' scores, block by block.
+    pub block_biases: Option<Vec<WindowBias>>,
     /// The blocks, lowest first.
     pub layers: Vec<TransformerBlock>,
     /// The final norm.
-    pub norm: LayerNorm,
+    pub norm: Option<LayerNorm>,
     dim: usize,
+    fixed_positions: bool,
+    #[module(skip)]
+    resizing: Resizing,
     #[module(skip)]
     grid: [usize; 2],
 }
 
 impl Default for VitVariant {
     fn default() -> Self {
-        Self { distillation_token: false, activation: Activation::Gelu, biases: AttentionBiases::ALL }
+        Self {
+            distillation_token: false,
+            registers: 0,
+            mask_token: false,
+            positions: VitPositions::Learned,
+            resizing: Resizing::Bicubic,
+            shared_bias: false,
+            block_biases: false,
+            activation: Activation::Gelu,
+            gated: false,
+            layer_scale: None,
+            biases: AttentionBiases::ALL,
+            final_norm: true,
+        }
     }
 }
 
@@ -118,20 +178,34 @@ impl VitConfig {
 
     /// New weights of another member of the family.
     pub fn init_as(&self, variant: &VitVariant, device: &Device) -> VitEncoder {
-        let usual = TransformerBlockConfig::new(self.dim, self.heads, self.hidden, self.epsilon, NormOrder::Pre);
-        let block = TransformerBlockConfig { activation: variant.activation, biases: variant.biases, ..usual };
+        let block = self.block(variant);
         let before = usize::from(self.class_token) + usize::from(variant.distillation_token);
-        let token = || normal([1, 1, self.dim], 0.02, device);
+        let tokens = |count: usize| normal([1, count, self.dim], 0.02, device);
+        let has_positions = variant.positions != VitPositions::Absent;
+        let bias = || WindowBias::new(self.grid(), self.heads, device);
         VitEncoder {
             patch_embedding: Linear::new(self.channels * self.patch * self.patch, self.dim, device),
-            class_token: self.class_token.then(token),
-            distillation_token: variant.distillation_token.then(token),
-            position_embeddings: normal([1, before + self.patches(), self.dim], 0.02, device),
+            class_token: self.class_token.then(|| tokens(1)),
+            distillation_token: variant.distillation_token.then(|| tokens(1)),
+            registers: (variant.registers > 0).then(|| tokens(variant.registers)),
+            mask_token: variant.mask_token.then(|| tokens(1)),
+            position_embeddings: has_positions.then(|| tokens(before + self.patches())),
+            shared_bias: variant.shared_bias.then(bias),
+            block_biases: variant.block_biases.then(|| (0..self.layers).map(|_| bias()).collect()),
             layers: (0..self.layers).map(|_| block.init(device)).collect(),
-            norm: LayerNorm::new(self.dim, self.epsilon, device),
+            norm: variant.final_norm.then(|| LayerNorm::new(self.dim, self.epsilon, device)),
             dim: self.dim,
+            fixed_positions: variant.positions == VitPositions::Fixed,
+            resizing: variant.resizing,
             grid: self.grid(),
         }
+    }
+
+    /// The kind of the blocks.
+    pub(crate) fn block(&self, variant: &VitVariant) -> TransformerBlockConfig {
+        let usual = TransformerBlockConfig::new(self.dim, self.heads, self.hidden, self.epsilon, NormOrder::Pre);
+        let &VitVariant { activation, gated, layer_scale, biases, .. } = variant;
+        TransformerBlockConfig { activation, gated, layer_scale, biases, ..usual }
     }
 }
 
@@ -139,10 +213,10 @@ impl VitEncoder {
     /// # Shapes
     ///
     /// - patches: `[batch, patches, channels * patch * patch]`
-    /// - output tokens: `[batch, class token + patches, dim]`
+    /// - output tokens: `[batch, tokens before the patches + patches, dim]`
     pub fn forward(&self, input: VitInput) -> Tokens {
         let mut states = self.hidden_states(input.patches, self.grid);
-        let x = self.norm.forward(states.pop().expect("there is always a state"));
+        let x = self.normed(states.pop().expect("there is always a state"));
         let [batch, seq, _] = x.dims();
         let mask = Mask::all_kept(batch, seq, &x.device());
         Tokens::new(x, mask)
@@ -157,17 +231,74 @@ impl VitEncoder {
     /// - grid: rows and columns of patches
     /// - outputs: `[batch, tokens before the patches + patches, dim]`
     pub fn hidden_states(&self, patches: Tensor<3>, grid: [usize; 2]) -> Vec<Tensor<3>> {
-        let [batch, _, _] = patches.dims();
+        self.block_states(self.embedded(patches, grid, None), grid)
+    }
+
+    /// What the lowest block reads. A patch that is marked is not seen: the mask token stands in its place, where there is one.
+    ///
+    /// # Shapes
+    ///
+    /// - patches: `[batch, patches, channels * patch * patch]`
+    /// - grid: rows and columns of patches
+    /// - masked: `[batch, patches]`, true where not seen
+    /// - output: `[batch, tokens before the patches + patches, dim]`
+    pub fn embedded(&self, patches: Tensor<3>, grid: [usize; 2], masked: Option<Tensor<2, Bool>>) -> Tensor<3> {
+        let [batch, count, _] = patches.dims();
+        let mut x = self.patch_embedding.forward(patches);
+        if let (Some(token), Some(masked)) = (&self.mask_token, masked) {
+            let shape = [batch, count, self.dim];
+            x = x.mask_where(masked.unsqueeze_dim::<3>(2).expand(shape), token.val().expand(shape));
+        }
         let before = [&self.class_token, &self.distillation_token].into_iter().flatten();
         let mut tokens: Vec<Tensor<3>> = before.map(|token| token.val().repeat_dim(0, batch)).collect();
-        tokens.push(self.patch_embedding.forward(patches));
-        let positions = resized_positions(self.position_embeddings.val(), self.grid, grid);
-        let mut states = vec![Tensor::cat(tokens, 1) + positions];
-        for layer in &self.layers {
-            let next = layer.forward(states[states.len() - 1].clone(), None, None);
+        tokens.push(x);
+        let x = Tensor::cat(tokens, 1);
+        let x = match &self.position_embeddings {
+            Some(table) => {
+                let table = if self.fixed_positions { table.val().detach() } else { table.val() };
+                x + resized_positions(table, self.grid, grid, self.resizing)
+            }
+            None => x,
+        };
+        let Some(registers) = &self.registers else { return x };
+        let [_, seq, _] = x.dims();
+        let place = seq - count;
+        let registers = registers.val().repeat_dim(0, batch);
+        Tensor::cat(vec![x.clone().narrow(1, 0, place), registers, x.narrow(1, place, count)], 1)
+    }
+
+    /// What the blocks read and give, lowest first, before the final norm.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[batch, tokens, dim]`; all of a grid's tokens where the blocks have biases by distance
+    /// - grid: rows and columns of patches
+    /// - outputs: `[batch, tokens, dim]`
+    pub fn block_states(&self, x: Tensor<3>, grid: [usize; 2]) -> Vec<Tensor<3>> {
+        let shared = self.shared_bias.as_ref().map(|bias| bias.forward(grid));
+        let mut states = vec![x];
+        for (index, layer) in self.layers.iter().enumerate() {
+            let own = self.block_biases.as_ref().map(|biases| biases[index].forward(grid));
+            let bias = match (shared.clone(), own) {
+                (Some(shared), Some(own)) => Some(shared + own),
+                (shared, own) => shared.or(own),
+            };
+            let next = layer.forward(states[index].clone(), None, bias);
             states.push(next);
         }
         states
+    }
+
+    /// What the last block gives, normed where a norm stands at the end.
+    ///
+    /// # Shapes
+    ///
+    /// - x, output: `[batch, tokens, dim]`
+    pub fn normed(&self, x: Tensor<3>) -> Tensor<3> {
+        match &self.norm {
+            Some(norm) => norm.forward(x),
+            None => x,
+        }
     }
 }
 

@@ -158,9 +158,13 @@ fn fits(found: &[usize], expected: &[usize], part: Part) -> bool {
     // A strided convolution over whole patches is stored with one dimension for each of theirs and used as a matrix.
     let is_convolution = matches!((found, expected, part), ([out, rest @ ..], [rows, columns], Part::Whole)
         if rest.len() >= 2 && out == rows && rest.iter().product::<usize>() == *columns);
-    // A single number, such as a logit scale, is stored without a dimension.
-    let is_number = found.is_empty() && expected == [1];
-    is_convolution || is_number || found == whole_shape(expected, part)
+    // A single number, such as a logit scale, is stored without a dimension, and one vector for all rows with any number of them.
+    is_convolution || without_leading_ones(found) == without_leading_ones(&whole_shape(expected, part))
+}
+
+fn without_leading_ones(shape: &[usize]) -> &[usize] {
+    let ones = shape.iter().take_while(|&&size| size == 1).count();
+    &shape[ones..]
 }
 
 /// The part of a tensor's values that is a parameter of this shape.

@@ -1,24 +1,25 @@
 //! What systems of the ViT family share: the encoder with what stands on it, called with pictures.
 //!
-//! ViT, DeiT and their kin differ in names, in tokens before the patches and in how a picture becomes one vector; each says so in a
+//! ViT, DeiT, DINOv2 and BEiT differ in names, in tokens before the patches and in how a picture becomes one vector; each says so in a
 //! file of its own and is one of these.
 
 use burn::prelude::*;
 use florin_encoders::{Sides, VitConfig, VitEncoder, VitVariant, activation, patches};
-use florin_nn::{Activation, AttentionBiases, Linear};
+use florin_nn::{Activation, AttentionBiases, LayerNorm, Linear};
 use serde::Deserialize;
 
 use crate::ModelError;
-use crate::loss::label_loss;
+use crate::loss::{class_loss, label_loss};
 use crate::named_tensors::{Inputs, Outputs, refused};
 use crate::names::{Names, Rule, rule};
 use crate::system::{Checkpoint, Forward, Wanted};
 
 /// What transformers calls the encoder's parts.
-const NAMES: [Rule; 13] = [
+const NAMES: [Rule; 14] = [
     rule("encoder.patch_embedding", "~embeddings.patch_embeddings.projection"),
     rule("encoder.class_token", "~embeddings.cls_token"),
     rule("encoder.distillation_token", "~embeddings.distillation_token"),
+    rule("encoder.mask_token", "~embeddings.mask_token"),
     rule("encoder.position_embeddings", "~embeddings.position_embeddings"),
     rule("encoder.layers.#.attention.query", "~layers.#.attention.q_proj"),
     rule("encoder.layers.#.attention.key", "~layers.#.attention.k_proj"),
@@ -31,6 +32,9 @@ const NAMES: [Rule; 13] = [
     rule("encoder.norm", "~layernorm"),
 ];
 
+/// The input that says which patches are hidden.
+const MASKED: &str = "bool_masked_pos";
+
 /// What it called the blocks' parts before version 5, as published checkpoints do.
 const OLDER_NAMES: [Rule; 8] = [
     rule("encoder.layers.#.attention.query", "~encoder.layer.#.attention.attention.query"),
@@ -41,6 +45,14 @@ const OLDER_NAMES: [Rule; 8] = [
     rule("encoder.layers.#.mlp.up", "~encoder.layer.#.intermediate.dense"),
     rule("encoder.layers.#.mlp.down", "~encoder.layer.#.output.dense"),
     rule("encoder.layers.#.mlp_norm", "~encoder.layer.#.layernorm_after"),
+];
+
+/// What transformers calls the parts beyond the encoder.
+pub(crate) const HEAD_NAMES: [Rule; 4] = [
+    rule("pooler", "~pooler"),
+    rule("head", "classifier"),
+    rule("head.class", "cls_classifier"),
+    rule("head.distillation", "distillation_classifier"),
 ];
 
 /// The sizes in a `config.json`, under transformers' names and with ViT's defaults.
@@ -59,6 +71,13 @@ pub(crate) struct ImageConfig {
     pub(crate) qkv_bias: bool,
 }
 
+/// What a `config.json` says of the pooler.
+#[derive(Deserialize)]
+struct PoolerConfig {
+    pooler_output_size: Option<usize>,
+    pooler_act: Option<String>,
+}
+
 /// An encoder and what stands on it.
 #[derive(Module, Debug)]
 pub struct ImageModel {
@@ -72,22 +91,48 @@ pub struct ImageModel {
     pictures: Pictures,
 }
 
-/// A linear layer and an activation on the class token's vector.
+/// How a picture becomes one vector.
 #[derive(Module, Debug)]
 pub struct ImagePooler {
-    /// `[dim, pooled dim]`
-    pub dense: Linear,
+    /// `[dim, pooled dim]`, with an activation behind it.
+    pub dense: Option<Linear>,
+    /// Norm of what is read.
+    pub norm: Option<LayerNorm>,
+    #[module(skip)]
+    pub(crate) reads: Reads,
     #[module(skip)]
     pub(crate) activation: Activation,
+}
+
+/// What a picture's vector is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// The class token.
+    ClassToken,
+    /// The mean of the patches.
+    Patches,
+    /// The class token and behind it the mean of the patches.
+    Both,
 }
 
 /// A head.
 #[derive(Module, Debug)]
 pub enum ImageHead {
-    /// Scores of classes from the class token.
+    /// Scores of classes from the picture's vector, which is the class token where there is no pooler.
     Classes(Linear),
     /// Scores of classes from the class token and from that of the teacher, which are averaged.
     Distilled(DistilledHead),
+    /// Scores of codes for every patch.
+    Codes(CodesHead),
+}
+
+/// What a patch that was hidden looked like, as the code of a tokenizer of pictures.
+#[derive(Module, Debug)]
+pub struct CodesHead {
+    /// Norm of the patches' vectors.
+    pub norm: LayerNorm,
+    /// `[dim, codes]`
+    pub dense: Linear,
 }
 
 /// Two classifiers of one picture.
@@ -169,6 +214,26 @@ impl Pictures {
     ///
     /// - output: `[batch, patches, channels * patch * patch]`
     pub(crate) fn patches(&self, inputs: &Inputs) -> Result<(Tensor<3>, [usize; 2]), ModelError> {
+        let (seen, grid) = self.seen(inputs)?;
+        Ok((self.cut(seen), grid))
+    }
+
+    /// The patches of pictures that are made of whole ones.
+    ///
+    /// # Shapes
+    ///
+    /// - seen: `[batch, channels, rows * patch, columns * patch]`
+    /// - output: `[batch, patches, channels * patch * patch]`
+    pub(crate) fn cut(&self, seen: Tensor<4>) -> Tensor<3> {
+        patches(seen, self.patch)
+    }
+
+    /// The input `pixel_values` without what fills no patch, and the rows and columns of patches in it.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[batch, channels, rows * patch, columns * patch]`
+    pub(crate) fn seen(&self, inputs: &Inputs) -> Result<(Tensor<4>, [usize; 2]), ModelError> {
         let pixels = inputs.tensor::<4>("pixel_values", "[batch, channels, height, width]")?;
         let ([_, channels, height, width], patch) = (pixels.dims(), self.patch);
         let grid = [height / patch, width / patch];
@@ -180,8 +245,7 @@ impl Pictures {
             let found = format!("{channels} channels of {height} x {width}");
             return Err(refused("pixel_values", &format!("{} channels of {sides}", self.channels), &found));
         }
-        let seen = pixels.narrow(2, 0, grid[0] * patch).narrow(3, 0, grid[1] * patch);
-        Ok((patches(seen, patch), grid))
+        Ok((pixels.narrow(2, 0, grid[0] * patch).narrow(3, 0, grid[1] * patch), grid))
     }
 }
 
@@ -190,6 +254,93 @@ impl ImageModel {
     pub(crate) fn new(encoder: VitEncoder, pictures: Pictures) -> Self {
         Self { encoder, pooler: None, head: None, pictures }
     }
+
+    /// Which patches are hidden, if that is said; where no vector can stand for them it is refused.
+    fn masked(&self, inputs: &Inputs, shape: [usize; 2]) -> Result<Option<Vec<bool>>, ModelError> {
+        let marks = inputs.maybe_marks(MASKED, "[batch, patches]", shape)?;
+        if marks.is_some() && !self.takes_masks() {
+            let expected = "nothing, as this model has no mask token or its head does not use it";
+            return Err(refused(MASKED, expected, &format!("shape {shape:?}")));
+        }
+        Ok(marks)
+    }
+
+    fn takes_masks(&self) -> bool {
+        self.encoder.mask_token.is_some() && matches!(self.head, None | Some(ImageHead::Codes(_)))
+    }
+
+    /// A picture's vector.
+    ///
+    /// # Shapes
+    ///
+    /// - last: `[batch, tokens, dim]`, of which the last `patches` are patches
+    /// - output: `[batch, pooled dim]`
+    fn vector(&self, last: &Tensor<3>, patches: usize) -> Tensor<2> {
+        match &self.pooler {
+            Some(pooler) => pooler.forward(last, patches),
+            None => at(last, 0),
+        }
+    }
+}
+
+impl ImagePooler {
+    /// One that changes nothing of what it reads.
+    pub(crate) fn of(reads: Reads) -> Self {
+        Self { dense: None, norm: None, reads, activation: Activation::Identity }
+    }
+
+    /// # Shapes
+    ///
+    /// - last: `[batch, tokens, dim]`, of which the last `patches` are patches
+    /// - output: `[batch, pooled dim]`
+    fn forward(&self, last: &Tensor<3>, patches: usize) -> Tensor<2> {
+        let mean = || behind(last, patches).mean_dim(1).squeeze_dim::<2>(1);
+        let read = match self.reads {
+            Reads::ClassToken => at(last, 0),
+            Reads::Patches => mean(),
+            Reads::Both => Tensor::cat(vec![at(last, 0), mean()], 1),
+        };
+        let normed = match &self.norm {
+            Some(norm) => norm.forward(read),
+            None => read,
+        };
+        match &self.dense {
+            Some(dense) => dense.forward_activated(normed, self.activation),
+            None => normed,
+        }
+    }
+}
+
+impl CodesHead {
+    /// # Shapes
+    ///
+    /// - patches: `[batch, patches, dim]`
+    /// - output: `[batch, patches, codes]`
+    pub fn forward(&self, patches: Tensor<3>) -> Tensor<3> {
+        self.dense.forward(self.norm.forward(patches))
+    }
+}
+
+/// The mean over hidden patches of how far the scores are from the input `labels`, which has one code for each of them; none without it.
+///
+/// # Shapes
+///
+/// - logits: `[batch, patches, codes]`
+/// - output: `[1]`
+fn code_loss(inputs: &Inputs, logits: &Tensor<3>, masked: Option<&[bool]>) -> Result<Option<Tensor<1>>, ModelError> {
+    if !inputs.has("labels") {
+        return Ok(None);
+    }
+    let marks = masked.unwrap_or_default().iter().enumerate();
+    let places: Vec<i32> = marks.filter(|(_, masked)| **masked).map(|(place, _)| place as i32).collect();
+    if places.is_empty() {
+        return Err(refused(MASKED, "marks that hide the patches of which labels are given", "nothing hidden"));
+    }
+    let [batch, patches, codes] = logits.dims();
+    let count = places.len();
+    let places = Tensor::from_data(TensorData::new(places, [count]), &logits.device());
+    let hidden = logits.clone().reshape([batch * patches, codes]).select(0, places);
+    class_loss::<1>(inputs, "labels", hidden)
 }
 
 /// The names in a file of transformers, whichever version wrote it.
@@ -198,6 +349,34 @@ pub(crate) fn names_of(checkpoint: &Checkpoint, prefix: &'static str) -> Names {
     let prefix = if weights.has_prefix(prefix) { prefix } else { "" };
     let names = Names::new(NAMES).with_prefix(prefix);
     if weights.has_prefix(&format!("{prefix}encoder.layer.")) { names.and(OLDER_NAMES) } else { names }
+}
+
+/// The pooler of a model without a head, if the file has one.
+pub(crate) fn pooler(
+    checkpoint: &Checkpoint,
+    family: &'static str,
+    dim: usize,
+    device: &Device,
+) -> Result<Option<ImagePooler>, ModelError> {
+    let weights = checkpoint.weights();
+    if !weights.has("pooler.dense.weight") && !weights.has(&format!("{family}.pooler.dense.weight")) {
+        return Ok(None);
+    }
+    let config: PoolerConfig = checkpoint.config()?;
+    let size = config.pooler_output_size.filter(|&size| size > 0).unwrap_or(dim);
+    let activation = activation(family, config.pooler_act.as_deref().unwrap_or("tanh"))?;
+    let dense = Some(Linear::new(dim, size, device));
+    Ok(Some(ImagePooler { dense, activation, ..ImagePooler::of(Reads::ClassToken) }))
+}
+
+/// A pooler under a head that does not read it.
+pub(crate) fn is_pooler(name: &str) -> bool {
+    name.contains("pooler.")
+}
+
+/// The head of a model that is asked for without one.
+pub(crate) fn is_head(name: &str) -> bool {
+    ["classifier.", "cls_classifier.", "distillation_classifier."].iter().any(|head| name.starts_with(head))
 }
 
 /// The vectors at one place.
@@ -210,27 +389,46 @@ fn at(x: &Tensor<3>, place: usize) -> Tensor<2> {
     x.clone().narrow(1, place, 1).squeeze_dim(1)
 }
 
+/// The last vectors.
+///
+/// # Shapes
+///
+/// - x: `[batch, tokens, dim]`
+/// - output: `[batch, count, dim]`
+fn behind(x: &Tensor<3>, count: usize) -> Tensor<3> {
+    let [_, tokens, _] = x.dims();
+    x.clone().narrow(1, tokens - count, count)
+}
+
 impl Forward for ImageModel {
     fn wants(&self) -> Vec<Wanted> {
         let mut wants = vec![Wanted::needed("pixel_values", "[batch, channels, height, width]")];
-        if let Some(ImageHead::Classes(_)) = &self.head {
-            wants.push(Wanted::optional("labels", "[batch]"));
+        if self.takes_masks() {
+            wants.push(Wanted::optional(MASKED, "[batch, patches]"));
+        }
+        match &self.head {
+            Some(ImageHead::Classes(_)) => wants.push(Wanted::optional("labels", "[batch]")),
+            Some(ImageHead::Codes(_)) => wants.push(Wanted::optional("labels", "[hidden patches]")),
+            Some(ImageHead::Distilled(_)) | None => {}
         }
         wants
     }
 
     fn forward(&self, inputs: &Inputs) -> Result<Outputs, ModelError> {
         let (patches, grid) = self.pictures.patches(inputs)?;
-        let states = self.encoder.hidden_states(patches, grid);
-        let last = self.encoder.norm.forward(states[states.len() - 1].clone());
+        let [batch, count, _] = patches.dims();
+        let masked = self.masked(inputs, [batch, count])?;
+        let marks =
+            masked.clone().map(|marks| Tensor::from_data(TensorData::new(marks, [batch, count]), inputs.device()));
+        let states = self.encoder.block_states(self.encoder.embedded(patches, grid, marks), grid);
+        let last = self.encoder.normed(states[states.len() - 1].clone());
         let outputs = match &self.head {
             None => {
-                let pooler = |pooler: &ImagePooler| pooler.dense.forward_activated(at(&last, 0), pooler.activation);
-                let pooled = self.pooler.as_ref().map(pooler);
+                let pooled = self.pooler.as_ref().map(|pooler| pooler.forward(&last, count));
                 Outputs::new().with("last_hidden_state", last).with_maybe("pooler_output", pooled)
             }
             Some(ImageHead::Classes(head)) => {
-                let logits = head.forward(at(&last, 0));
+                let logits = head.forward(self.vector(&last, count));
                 Outputs::new().with_maybe("loss", label_loss::<1>(inputs, logits.clone())?).with("logits", logits)
             }
             Some(ImageHead::Distilled(head)) => {
@@ -240,6 +438,11 @@ impl Forward for ImageModel {
                     .with("logits", (class.clone() + distillation.clone()) / 2.0)
                     .with("cls_logits", class)
                     .with("distillation_logits", distillation)
+            }
+            Some(ImageHead::Codes(head)) => {
+                let logits = head.forward(behind(&last, count));
+                let loss = code_loss(inputs, &logits, masked.as_deref())?;
+                Outputs::new().with_maybe("loss", loss).with("logits", logits)
             }
         };
         Ok(outputs.with_hidden_states(states))
@@ -263,6 +466,33 @@ mod tests {
         ] {
             assert_eq!(names.locate(own).name, expected);
         }
+    }
+
+    #[test]
+    fn masks_that_no_vector_can_stand_for_and_labels_of_nothing_hidden_are_refused() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        let (height, width, patch, channels, dim, layers, heads, hidden) = (2, 4, 2, 1, 8, 1, 2, 8);
+        let (class_token, epsilon) = (true, 1e-12);
+        let sizes = VitConfig { height, width, patch, channels, dim, layers, heads, hidden, class_token, epsilon };
+        let model = |mask_token: bool| {
+            let variant = VitVariant { mask_token, ..Default::default() };
+            ImageModel::new(sizes.init_as(&variant, &device), Pictures::of(&sizes))
+        };
+        let picture = || Inputs::new(&device).floats("pixel_values", &[1, 1, 2, 4], vec![0.0; 8]);
+        let error = |model: &ImageModel, inputs: Inputs| model.forward(&inputs).unwrap_err().to_string();
+        let marked = |marks: Vec<i64>| picture().whole(MASKED, &[1, marks.len()], marks);
+        assert!(error(&model(false), marked(vec![0, 1])).contains("expected nothing, as this model has no mask token"));
+        assert!(error(&model(true), marked(vec![0, 1, 1])).contains("expected shape [1, 2], found [1, 3]"));
+        assert!(model(true).forward(&marked(vec![0, 1])).is_ok());
+        let mut codes = model(true);
+        let (norm, dense) = (LayerNorm::new(8, 1e-12, &device), Linear::new(8, 5, &device));
+        codes.head = Some(ImageHead::Codes(CodesHead { norm, dense }));
+        let labelled = |inputs: Inputs, labels: Vec<i64>| inputs.whole("labels", &[labels.len()], labels);
+        assert!(error(&codes, labelled(picture(), vec![3])).contains("found nothing hidden"));
+        assert!(error(&codes, labelled(marked(vec![0, 0]), vec![3])).contains("found nothing hidden"));
+        assert!(error(&codes, labelled(marked(vec![1, 0]), vec![3, 1])).contains("expected 1 numbers"));
+        assert!(error(&codes, labelled(marked(vec![1, 0]), vec![5])).contains("numbers from 0 to 4"));
+        assert!(codes.forward(&labelled(marked(vec![1, 0]), vec![4])).is_ok());
     }
 
     #[test]

@@ -6,9 +6,12 @@
 
 pub mod system;
 
+pub mod beit;
 pub mod bert;
 pub mod chinese_clip;
 pub mod clip;
+pub mod deit;
+pub mod dinov2;
 pub mod distilbert;
 pub mod document;
 pub mod ft_transformer;
@@ -27,6 +30,7 @@ pub mod time_sformer;
 mod timm_vit;
 pub mod video_mae;
 pub mod vit;
+pub mod vit_mae;
 pub mod whisper;
 
 pub mod beside;

@@ -129,14 +129,24 @@ impl Inputs {
 
     /// A mask in which 1 means keep, of a given shape; everything is kept where none is given.
     pub fn mask(&self, name: &str, [batch, seq]: [usize; 2]) -> Result<Mask, ModelError> {
-        let Some((shape, values)) = self.maybe_whole::<2>(name, "[batch, seq]")? else {
-            return Ok(Mask::all_kept(batch, seq, &self.device));
-        };
-        if shape != [batch, seq] {
-            return Err(refused(name, &format!("shape [{batch}, {seq}]"), &format!("{shape:?}")));
+        Ok(match self.maybe_marks(name, "[batch, seq]", [batch, seq])? {
+            Some(kept) => Mask::from_kept(&kept, batch, seq, &self.device),
+            None => Mask::all_kept(batch, seq, &self.device),
+        })
+    }
+
+    /// Yes or no for each place of a given shape, row by row, if given.
+    pub(crate) fn maybe_marks(
+        &self,
+        name: &str,
+        dims: &str,
+        expected: [usize; 2],
+    ) -> Result<Option<Vec<bool>>, ModelError> {
+        let Some((shape, marks)) = self.maybe_whole::<2>(name, dims)? else { return Ok(None) };
+        if shape != expected {
+            return Err(refused(name, &format!("shape {expected:?}"), &format!("{shape:?}")));
         }
-        let kept: Vec<bool> = values.iter().map(|&value| value != 0).collect();
-        Ok(Mask::from_kept(&kept, batch, seq, &self.device))
+        Ok(Some(marks.iter().map(|&mark| mark != 0).collect()))
     }
 
     fn absent(&self, name: &str, dims: &str) -> ModelError {

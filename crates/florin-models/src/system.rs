@@ -22,9 +22,9 @@ use crate::names::Names;
 use crate::text_embedder::TextRules;
 use crate::weights::{self, Weights};
 use crate::{
-    ModelError, bert, beside, chinese_clip, clip, distilbert, ft_transformer, layoutlm, lilt, modern_bert, open_clip,
-    patch_tst, presets, roberta, siglip, spectrogram_transformer, table_mlp, temporal_convolution, time_sformer,
-    timm_vit, video_mae, vit, whisper, whisper_ctranslate2,
+    ModelError, beit, bert, beside, chinese_clip, clip, deit, dinov2, distilbert, ft_transformer, layoutlm, lilt,
+    modern_bert, open_clip, patch_tst, presets, roberta, siglip, spectrogram_transformer, table_mlp,
+    temporal_convolution, time_sformer, timm_vit, video_mae, vit, vit_mae, whisper, whisper_ctranslate2,
 };
 
 /// An input that a system takes.
@@ -150,12 +150,16 @@ const FAMILIES: &[(&str, Opener)] = &[
     ("audio-spectrogram-transformer", |checkpoint, device| {
         Ok(Box::new(spectrogram_transformer::SpectrogramTransformer::of(checkpoint, device)?))
     }),
+    ("beit", |checkpoint, device| Ok(Box::new(beit::of(checkpoint, device)?))),
     ("bert", |checkpoint, device| Ok(Box::new(bert::of(checkpoint, device)?))),
     ("camembert", |checkpoint, device| Ok(Box::new(roberta::of(checkpoint, device)?))),
     ("chinese_clip", |checkpoint, device| Ok(Box::new(chinese_clip::ChineseClip::of(checkpoint, device)?))),
     ("clip", |checkpoint, device| Ok(Box::new(clip::Clip::of(checkpoint, device)?))),
     ("clip_text_model", |checkpoint, device| Ok(Box::new(clip::Clip::of(checkpoint, device)?))),
     ("clip_vision_model", |checkpoint, device| Ok(Box::new(clip::Clip::of(checkpoint, device)?))),
+    ("deit", |checkpoint, device| Ok(Box::new(deit::of(checkpoint, device)?))),
+    ("dinov2", |checkpoint, device| Ok(Box::new(dinov2::of(checkpoint, device)?))),
+    ("dinov2_with_registers", |checkpoint, device| Ok(Box::new(dinov2::of(checkpoint, device)?))),
     ("distilbert", |checkpoint, device| Ok(Box::new(distilbert::of(checkpoint, device)?))),
     ("florin-ft-transformer", |checkpoint, device| {
         Ok(Box::new(ft_transformer::FtTransformer::of(checkpoint, device)?))
@@ -180,6 +184,7 @@ const FAMILIES: &[(&str, Opener)] = &[
     ("timm", |checkpoint, device| Ok(Box::new(timm_vit::of(checkpoint, device)?))),
     ("videomae", |checkpoint, device| Ok(Box::new(video_mae::VideoMae::of(checkpoint, device)?))),
     ("vit", |checkpoint, device| Ok(Box::new(vit::of(checkpoint, device)?))),
+    ("vit_mae", |checkpoint, device| Ok(Box::new(vit_mae::VitMae::of(checkpoint, device)?))),
     ("whisper", |checkpoint, device| Ok(Box::new(whisper::Whisper::of(checkpoint, device)?))),
     ("xlm-roberta", |checkpoint, device| Ok(Box::new(roberta::of(checkpoint, device)?))),
 ];

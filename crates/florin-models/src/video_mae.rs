@@ -122,13 +122,9 @@ impl VideoMae {
     /// What the encoder does not see; none without the input.
     fn hidden(&self, inputs: &Inputs, batch: usize) -> Result<Option<HiddenTubelets>, ModelError> {
         let tubelets = self.config.tubelets();
-        let Some((shape, marks)) = inputs.maybe_whole::<2>("bool_masked_pos", "[batch, tubelets]")? else {
+        let Some(marks) = inputs.maybe_marks("bool_masked_pos", "[batch, tubelets]", [batch, tubelets])? else {
             return Ok(None);
         };
-        if shape != [batch, tubelets] {
-            return Err(refused("bool_masked_pos", &format!("shape [{batch}, {tubelets}]"), &format!("{shape:?}")));
-        }
-        let marks: Vec<bool> = marks.iter().map(|&mark| mark != 0).collect();
         let hidden = HiddenTubelets::new(&marks, batch, tubelets);
         let expected = "as many hidden tubelets in every row, and one that is not";
         hidden.map(Some).ok_or_else(|| refused("bool_masked_pos", expected, "other marks"))

@@ -30,9 +30,17 @@ def interpolated(model, inputs):
     return model(**inputs, interpolate_pos_encoding=True, output_hidden_states=True)
 
 
-def case(folder: Path, name: str, kind, given: dict, outputs: list[str], call=None, **settings) -> None:
-    make = lambda: kind(ViTConfig(**(SIZES | settings)))  # noqa: E731
-    write(folder, f"image_vit_{name}", make, given, outputs, **({"call": call} if call else {}))
+def case_of(family: str, configuration, usual: dict = SIZES):
+    """What writes a family's cases: of a model of `kind`, called as `call` says."""
+
+    def case(folder: Path, name: str, kind, given: dict, outputs: list[str], call=None, **settings) -> None:
+        make = lambda: kind(configuration(**(usual | settings)))  # noqa: E731
+        write(folder, f"image_{family}_{name}", make, given, outputs, **({"call": call} if call else {}))
+
+    return case
+
+
+case = case_of("vit", ViTConfig)
 
 
 def model(folder: Path) -> None:
