@@ -1,5 +1,5 @@
 //! Positions that were learned on one grid of patches, for a grid of other sides: bicubic interpolation as PyTorch has it
-//! (`align_corners=False`, no antialiasing).
+//! (`align_corners=False`, no antialiasing); and the weights of the same between corners.
 //!
 //! A new position is a weighted sum of the sixteen old ones around it, by Keys' cubic with a slope of -0.75; beyond the edge the outermost
 //! is repeated. The weights are a matrix, so that gradients reach the table.
@@ -47,10 +47,20 @@ pub(crate) fn stretched(table: Tensor<2>, rows: &[Vec<f64>], columns: &[Vec<f64>
 
 /// The weights of `from` old places for each of `to` new ones along one side; each row sums to one.
 fn cubic(from: usize, to: usize) -> Vec<Vec<f64>> {
+    cubic_at(from, (0..to).map(|new| (new as f64 + 0.5) * from as f64 / to as f64 - 0.5))
+}
+
+/// The same where the first new place is the first old one and the last the last (`align_corners=True`).
+pub(crate) fn cubic_between_corners(from: usize, to: usize) -> Vec<Vec<f64>> {
+    let step = if to > 1 { (from - 1) as f64 / (to - 1) as f64 } else { 0.0 };
+    cubic_at(from, (0..to).map(|new| new as f64 * step))
+}
+
+/// The weights of `from` old places for new ones that stand anywhere between them.
+fn cubic_at(from: usize, places: impl Iterator<Item = f64>) -> Vec<Vec<f64>> {
     let within = |x: f64| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
     let beyond = |x: f64| ((x - 5.0) * x + 8.0) * x * A - 4.0 * A;
-    let row = |new: usize| {
-        let place = (new as f64 + 0.5) * from as f64 / to as f64 - 0.5;
+    let row = |place: f64| {
         let (first, t) = (place.floor(), place - place.floor());
         let mut weights = vec![0.0; from];
         for (step, weight) in [beyond(t + 1.0), within(t), within(1.0 - t), beyond(2.0 - t)].into_iter().enumerate() {
@@ -59,7 +69,7 @@ fn cubic(from: usize, to: usize) -> Vec<Vec<f64>> {
         }
         weights
     };
-    (0..to).map(row).collect()
+    places.map(row).collect()
 }
 
 #[cfg(test)]
@@ -73,6 +83,14 @@ mod tests {
         // Half way between the second place and the third: the paper's curve at distances of 3/2, 1/2, 1/2 and 3/2.
         assert_eq!(cubic(4, 2)[0], [0.59375 - 0.09375, 0.59375, -0.09375, 0.0]);
         assert!(cubic(5, 7).iter().all(|weights| (weights.iter().sum::<f64>() - 1.0).abs() < 1e-12));
+    }
+
+    #[test]
+    fn between_corners_the_first_and_the_last_place_stay() {
+        let weights = cubic_between_corners(3, 5);
+        assert_eq!([&weights[0], &weights[2], &weights[4]], [&[1.0, 0.0, 0.0], &[0.0, 1.0, 0.0], &[0.0, 0.0, 1.0]]);
+        assert_eq!(weights[1], [0.59375 - 0.09375, 0.59375, -0.09375]);
+        assert_eq!(cubic_between_corners(1, 2), [[1.0], [1.0]]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod system;
 
 pub mod bert;
 pub mod chinese_clip;
+pub mod clap;
 pub mod clip;
 pub mod distilbert;
 pub mod document;

@@ -61,13 +61,7 @@ pub(crate) fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<Text
     };
     let config: BertConfig = checkpoint.config()?;
     config.validate()?;
-    let PaddingConfig { pad_token_id } = checkpoint.config()?;
-    let (dim, table, padding) = (config.hidden_size, config.max_position_embeddings, pad_token_id.unwrap_or(1));
-    if table <= padding + 1 {
-        let reason = format!("max_position_embeddings must be above pad_token_id + 1 = {}, found {table}", padding + 1);
-        return Err(checkpoint.refused(reason));
-    }
-    let places = Places::Behind { padding, table };
+    let (dim, places) = (config.hidden_size, places(checkpoint, config.max_position_embeddings)?);
     let mut model = TextModel::new(config.init(device), places, SentencePooling::of_folder(checkpoint.folder())?);
     model.head = match kind {
         "ForMaskedLM" => {
@@ -95,6 +89,17 @@ pub(crate) fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<Text
         None => names.ignoring(|name| is_unused(name) || name.starts_with("lm_head.")),
     };
     checkpoint.fill(model, names)
+}
+
+/// Where words stand in a table of so many positions, by the configuration of the texts.
+pub(crate) fn places(checkpoint: &Checkpoint, table: usize) -> Result<Places, ModelError> {
+    let PaddingConfig { pad_token_id } = checkpoint.config_or_part("text_config")?;
+    let padding = pad_token_id.unwrap_or(1);
+    if table > padding.saturating_add(1) {
+        return Ok(Places::Behind { padding, table });
+    }
+    let least = padding.saturating_add(1);
+    Err(checkpoint.refused(format!("max_position_embeddings must be above pad_token_id + 1 = {least}, found {table}")))
 }
 
 /// The tied decoder, stored positions, and a pooler under a head that does not read it.

@@ -22,9 +22,9 @@ use crate::names::Names;
 use crate::text_embedder::TextRules;
 use crate::weights::{self, Weights};
 use crate::{
-    ModelError, bert, beside, chinese_clip, clip, distilbert, ft_transformer, layoutlm, open_clip, patch_tst, roberta,
-    siglip, spectrogram_transformer, table_mlp, temporal_convolution, time_sformer, timm_vit, video_mae, vit, whisper,
-    whisper_ctranslate2,
+    ModelError, bert, beside, chinese_clip, clap, clip, distilbert, ft_transformer, layoutlm, open_clip, patch_tst,
+    roberta, siglip, spectrogram_transformer, table_mlp, temporal_convolution, time_sformer, timm_vit, video_mae, vit,
+    whisper, whisper_ctranslate2,
 };
 
 /// An input that a system takes.
@@ -145,6 +145,9 @@ const FAMILIES: &[(&str, Opener)] = &[
     ("bert", |checkpoint, device| Ok(Box::new(bert::of(checkpoint, device)?))),
     ("camembert", |checkpoint, device| Ok(Box::new(roberta::of(checkpoint, device)?))),
     ("chinese_clip", |checkpoint, device| Ok(Box::new(chinese_clip::ChineseClip::of(checkpoint, device)?))),
+    ("clap", |checkpoint, device| Ok(Box::new(clap::Clap::of(checkpoint, device)?))),
+    ("clap_audio_model", |checkpoint, device| Ok(Box::new(clap::Clap::of(checkpoint, device)?))),
+    ("clap_text_model", |checkpoint, device| Ok(Box::new(clap::Clap::of(checkpoint, device)?))),
     ("clip", |checkpoint, device| Ok(Box::new(clip::Clip::of(checkpoint, device)?))),
     ("clip_text_model", |checkpoint, device| Ok(Box::new(clip::Clip::of(checkpoint, device)?))),
     ("clip_vision_model", |checkpoint, device| Ok(Box::new(clip::Clip::of(checkpoint, device)?))),
