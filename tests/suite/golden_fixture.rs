@@ -11,7 +11,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::de::DeserializeOwned;
 
-use crate::golden_tolerance::{GRADIENT, Tolerance};
+use crate::golden_tolerance::{GRADIENT, OUTPUT, Tolerance};
 
 /// The folder of the fixtures.
 pub(crate) fn folder() -> PathBuf {
@@ -186,6 +186,13 @@ impl<'a> Comparison<'a> {
         self.row(&format!("{name}.norm"), &[norm], tolerance, None);
         // Terms of a sum cancel; its rounding errors are those of the terms.
         self.row(&format!("{name}.sum"), &[found.iter().sum()], tolerance, Some(norm));
+    }
+
+    /// The same of values each of which must be the expected one to the last bit.
+    pub(crate) fn equal(&mut self, name: &str, found: &[f32]) {
+        self.values(name, found, OUTPUT);
+        let differs = self.rows.iter().any(|row| row.name == name && row.error != 0.0);
+        assert!(!differs, "{}: {name} is not the same to the last bit", self.fixture.case);
     }
 
     fn row(&mut self, name: &str, found: &[f64], tolerance: Tolerance, scale: Option<f64>) {

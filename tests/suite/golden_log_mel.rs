@@ -4,7 +4,6 @@ use florin_data::log_mel::{AstLogMelConfig, ClapLogMelConfig, LogMel, WhisperLog
 
 use crate::golden_fixture::{Comparison, Fixture};
 use crate::golden_systems::for_each;
-use crate::golden_tolerance::LOG_MEL;
 use crate::golden_weights::uniform;
 
 #[test]
@@ -48,7 +47,7 @@ fn check(case: &str, extract: Extract<'_>) {
     let sound = wave(case, fixture.config("samples"), fixture.config("rate"));
     let mut comparison = Comparison::new(&fixture);
     for (name, values) in extract(&fixture, &sound) {
-        comparison.values(name, &values, LOG_MEL);
+        comparison.equal(name, &values);
     }
     comparison.finish();
 }

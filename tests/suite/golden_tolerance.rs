@@ -32,9 +32,6 @@ pub(crate) const LOSS: Tolerance = Tolerance { roundings: 20.0, share: 0.0 };
 /// floor counts at least 1/50 of the largest.
 pub(crate) const GRADIENT: Tolerance = Tolerance { roundings: 32.0, share: 0.02 };
 
-/// Log-mels, against numpy's in f64: both round each power's parts and its logarithm to f32 once, and may fall on either side.
-pub(crate) const LOG_MEL: Tolerance = Tolerance { roundings: 4.0, share: 0.0 };
-
 /// Losses and gradient norms over ten steps of training: each step starts from the rounding errors of those before it.
 pub(crate) const TRACE: Tolerance = Tolerance { roundings: 32.0, share: 0.0 };
 

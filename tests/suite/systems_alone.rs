@@ -11,7 +11,7 @@ use crate::golden_tolerance::ALONE;
 /// Inputs over pairs or labels, which have no meaning for a row alone.
 const NOT_ALONE: [&str; 2] = ["labels", "return_loss"];
 /// Results over the whole batch.
-const OF_ALL: [&str; 3] = ["loss", "logits_per_image", "logits_per_text"];
+const OF_ALL: [&str; 4] = ["loss", "logits_per_audio", "logits_per_image", "logits_per_text"];
 
 /// Cases whose rows are not apart by definition: with `scaling: mean` PatchTST gives a channel of which a row observed nothing the
 /// scale of the whole batch, as transformers does.

@@ -1,5 +1,5 @@
 //! Positions that were learned on one grid of patches, for a grid of other sides: interpolation as PyTorch has it
-//! (`align_corners=False`).
+//! (`align_corners=False`); and the weights of the same between corners.
 //!
 //! A new position is a weighted sum of old ones: of the sixteen around it by Keys' cubic with a slope of -0.75, or of the four around it
 //! by their distance; beyond the edge the outermost is repeated. The weights are a matrix, so that gradients reach the table.
@@ -72,8 +72,18 @@ pub(crate) fn beyond(slope: f64, x: f64) -> f64 {
 
 /// The weights of `from` old places for each of `to` new ones along one side; each row sums to one.
 fn cubic(from: usize, to: usize) -> Vec<Vec<f64>> {
-    let row = |new: usize| {
-        let place = (new as f64 + 0.5) * from as f64 / to as f64 - 0.5;
+    cubic_at(from, (0..to).map(|new| (new as f64 + 0.5) * from as f64 / to as f64 - 0.5))
+}
+
+/// The same where the first new place is the first old one and the last the last (`align_corners=True`).
+pub(crate) fn cubic_between_corners(from: usize, to: usize) -> Vec<Vec<f64>> {
+    let step = if to > 1 { (from - 1) as f64 / (to - 1) as f64 } else { 0.0 };
+    cubic_at(from, (0..to).map(|new| new as f64 * step))
+}
+
+/// The weights of `from` old places for new ones that stand anywhere between them.
+fn cubic_at(from: usize, places: impl Iterator<Item = f64>) -> Vec<Vec<f64>> {
+    let row = |place: f64| {
         let (first, t) = (place.floor(), place - place.floor());
         let mut weights = vec![0.0; from];
         for (step, weight) in
@@ -84,7 +94,7 @@ fn cubic(from: usize, to: usize) -> Vec<Vec<f64>> {
         }
         weights
     };
-    (0..to).map(row).collect()
+    places.map(row).collect()
 }
 
 /// The same of a straight line between two old places.
@@ -114,10 +124,11 @@ mod tests {
     }
 
     #[test]
-    fn a_straight_line_runs_between_two_places_and_not_beyond_them() {
-        assert_eq!(bilinear(1, 3), [[1.0], [1.0], [1.0]]);
-        assert_eq!(bilinear(2, 4), [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]);
-        assert_eq!(bilinear(3, 1), [[0.0, 1.0, 0.0]]);
+    fn between_corners_the_first_and_the_last_place_stay() {
+        let weights = cubic_between_corners(3, 5);
+        assert_eq!([&weights[0], &weights[2], &weights[4]], [&[1.0, 0.0, 0.0], &[0.0, 1.0, 0.0], &[0.0, 0.0, 1.0]]);
+        assert_eq!(weights[1], [0.59375 - 0.09375, 0.59375, -0.09375]);
+        assert_eq!(cubic_between_corners(1, 2), [[1.0], [1.0]]);
     }
 
     #[test]

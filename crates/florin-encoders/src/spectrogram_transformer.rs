@@ -11,6 +11,7 @@ use florin_nn::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::overlapping_patches::Cut;
 use crate::{ConfigError, activation, check_heads, check_size, no_such};
 
 const ENCODER: &str = "audio-spectrogram-transformer";
@@ -61,9 +62,8 @@ pub struct SpectrogramTransformerEncoder {
     /// The final norm.
     pub norm: LayerNorm,
     dim: usize,
-    patch: usize,
     #[module(skip)]
-    strides: [usize; 2],
+    cut: Cut,
 }
 
 impl Default for SpectrogramTransformerConfig {
@@ -112,8 +112,12 @@ impl SpectrogramTransformerConfig {
 
     /// Patches along the bands and along the frames.
     pub fn patches(&self) -> [usize; 2] {
-        let along = |size: usize, stride: usize| (size - self.patch_size) / stride + 1;
-        [along(self.num_mel_bins, self.frequency_stride), along(self.max_length, self.time_stride)]
+        self.cut().grid([self.num_mel_bins, self.max_length])
+    }
+
+    fn cut(&self) -> Cut {
+        let strides = [self.frequency_stride, self.time_stride];
+        Cut { size: [self.patch_size; 2], strides, padding: [0; 2] }
     }
 
     /// New weights.
@@ -133,8 +137,7 @@ impl SpectrogramTransformerConfig {
             layers: (0..self.num_hidden_layers).map(|_| block.init(device)).collect(),
             norm: LayerNorm::new(dim, epsilon, device),
             dim,
-            patch,
-            strides: [self.frequency_stride, self.time_stride],
+            cut: self.cut(),
         })
     }
 }
@@ -148,7 +151,7 @@ impl SpectrogramTransformerEncoder {
     /// - outputs: `[batch, 2 + patches, dim]`
     pub fn hidden_states(&self, log_mel: Tensor<3>) -> Vec<Tensor<3>> {
         let [batch, _, _] = log_mel.dims();
-        let patches = overlapping_patches(log_mel.swap_dims(1, 2), self.patch, self.strides);
+        let patches = self.cut.patches(log_mel.swap_dims(1, 2).unsqueeze_dim(1));
         let token = |token: &Param<Tensor<3>>| token.val().repeat_dim(0, batch);
         let tokens =
             vec![token(&self.class_token), token(&self.distillation_token), self.patch_embedding.forward(patches)];
@@ -195,31 +198,6 @@ impl Encoder for SpectrogramTransformerEncoder {
     }
 }
 
-/// Cuts square patches whose corners are a stride apart, row by row; within one row by row too. Patches that do not fit are left out.
-///
-/// # Shapes
-///
-/// - pictures: `[batch, height, width]`
-/// - strides: down and to the right
-/// - output: `[batch, patches, patch · patch]`
-fn overlapping_patches(pictures: Tensor<3>, patch: usize, strides: [usize; 2]) -> Tensor<3> {
-    let [batch, height, width] = pictures.dims();
-    let device = pictures.device();
-    let along = |size: usize, stride: usize| (size - patch) / stride + 1;
-    let (rows, columns) = (along(height, strides[0]), along(width, strides[1]));
-    // Lines of all patches one behind the other, those that several patches see once for each.
-    let lines = |places: usize, stride: usize| {
-        let lines: Vec<i32> =
-            (0..places).flat_map(|place| (0..patch).map(move |line| (place * stride + line) as i32)).collect();
-        let count = lines.len();
-        Tensor::<1, Int>::from_data(TensorData::new(lines, [count]), &device)
-    };
-    let cut = pictures.select(1, lines(rows, strides[0])).select(2, lines(columns, strides[1]));
-    cut.reshape([batch, rows, patch, columns, patch]) // [batch, rows, patch, columns, patch]
-        .permute([0, 1, 3, 2, 4])
-        .reshape([batch, rows * columns, patch * patch])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,18 +207,6 @@ mod tests {
         let sizes =
             SpectrogramTransformerConfig { intermediate_size: 12, num_hidden_layers: 1, patch_size: 3, ..sizes };
         SpectrogramTransformerConfig { frequency_stride: 2, time_stride: 3, num_mel_bins: 8, max_length: 11, ..sizes }
-    }
-
-    #[test]
-    fn patches_overlap_and_are_listed_by_rows() {
-        let device = florin_backend::device("cpu").expect("the cpu device is always there");
-        let values: Vec<f32> = (0..20).map(|value| value as f32).collect();
-        let pictures = Tensor::<3>::from_data(TensorData::new(values, [1, 4, 5]), &device);
-        let patches = overlapping_patches(pictures, 2, [1, 2]);
-        assert_eq!(patches.dims(), [1, 6, 4]);
-        let found = patches.into_data().try_to_vec::<f32>().expect("f32");
-        let expected = [0, 1, 5, 6, 2, 3, 7, 8, 5, 6, 10, 11, 7, 8, 12, 13, 10, 11, 15, 16, 12, 13, 17, 18];
-        assert_eq!(found, expected.map(|value| value as f32));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use burn::prelude::*;
 
+use crate::zeros::with_zeros;
+
 /// What `kernel` taps see at each step, channel by channel, the earliest first; zeros beyond both ends.
 ///
 /// Steps that no whole kernel fits are left out, as PyTorch leaves them out.
@@ -21,12 +23,10 @@ pub(crate) fn taps(x: Tensor<3>, kernel: usize, stride: usize, padding: usize) -
     let places = (padded - kernel) / stride + 1;
     // Filled up to whole strides, so that a tap's steps are a column.
     let strides = places + (kernel - 1) / stride;
-    let zeros = |steps| Tensor::zeros([batch, steps, channels], (&x.device(), x.dtype()));
     let kept = steps.min((strides * stride).saturating_sub(padding));
     let after = (strides * stride).saturating_sub(padding + kept);
-    let parts =
-        [(padding > 0).then(|| zeros(padding)), Some(x.clone().narrow(1, 0, kept)), (after > 0).then(|| zeros(after))];
-    let columns = Tensor::cat(parts.into_iter().flatten().collect(), 1).reshape([batch, strides, stride, channels]);
+    let filled = with_zeros(x.narrow(1, 0, kept), 1, padding, after);
+    let columns = filled.reshape([batch, strides, stride, channels]);
     let of_tap = |tap: usize| columns.clone().narrow(2, tap % stride, 1).narrow(1, tap / stride, places).squeeze_dim(2);
     let taps: Vec<Tensor<3>> = (0..kernel).map(of_tap).collect();
     Tensor::stack::<4>(taps, 3).reshape([batch, places, channels * kernel])

@@ -103,7 +103,7 @@ impl Forward for ChineseClip {
         let text = inputs.has("input_ids").then(|| self.read(inputs)).transpose()?;
         let image = inputs.has("pixel_values").then(|| clip::look(&self.image, inputs)).transpose()?;
         if text.is_none() && image.is_none() {
-            return Err(nothing_given(inputs));
+            return Err(nothing_given(inputs, "pixel_values"));
         }
         Ok(self.similarity.outputs(text, image.map(|(_, pooled)| self.image_projection.forward(pooled))))
     }

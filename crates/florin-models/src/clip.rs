@@ -278,7 +278,7 @@ impl Forward for Clip {
         };
         if let Some(similarity) = &self.similarity {
             if text.is_none() && image.is_none() {
-                return Err(nothing_given(inputs));
+                return Err(nothing_given(inputs, "pixel_values"));
             }
             let text = text.and_then(|(_, _, pooled)| project(&pooled, &self.text_projection));
             let image = image.and_then(|(_, pooled)| project(&pooled, &self.image_projection));
@@ -293,7 +293,7 @@ impl Forward for Clip {
                 let last = states[states.len() - 1].clone();
                 ("image_embeds", project(&pooled, &self.image_projection), last, pooled, states)
             }
-            (None, None) => return Err(nothing_given(inputs)),
+            (None, None) => return Err(nothing_given(inputs, "pixel_values")),
         };
         let outputs = match embeds {
             Some(embeds) => Outputs::new().with(name, embeds).with("last_hidden_state", last),

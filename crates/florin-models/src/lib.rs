@@ -9,6 +9,7 @@ pub mod system;
 pub mod beit;
 pub mod bert;
 pub mod chinese_clip;
+pub mod clap;
 pub mod clip;
 pub mod deit;
 pub mod dinov2;

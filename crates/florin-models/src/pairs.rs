@@ -117,14 +117,19 @@ pub(crate) fn text_inputs(is_alone: bool) -> Vec<Wanted> {
     ]
 }
 
-/// The error of a call with neither a text nor a picture.
-pub(crate) fn nothing_given(inputs: &Inputs) -> ModelError {
+/// The error of a call with neither a text nor what stands beside texts, such as `pixel_values`.
+pub(crate) fn nothing_given(inputs: &Inputs, other: &str) -> ModelError {
     let given: Vec<&str> = inputs.names().collect();
     let found = if given.is_empty() { "nothing".to_owned() } else { format!("only {}", given.join(", ")) };
-    refused("input_ids or pixel_values", "at least one of them", &found)
+    refused(&format!("input_ids or {other}"), "at least one of them", &found)
 }
 
-fn of_length_one(x: Tensor<2>) -> Tensor<2> {
+/// Vectors of length one.
+///
+/// # Shapes
+///
+/// - x, output: `[rows, dim]`
+pub(crate) fn of_length_one(x: Tensor<2>) -> Tensor<2> {
     let length = x.clone().square().sum_dim(1).sqrt();
     x / length
 }

@@ -86,13 +86,13 @@ pub(crate) fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<Text
 
 /// Places behind the padding's, which is `usual` where the configuration names no other.
 pub(crate) fn places(checkpoint: &Checkpoint, table: usize, usual: usize) -> Result<Places, ModelError> {
-    let PaddingConfig { pad_token_id } = checkpoint.config()?;
+    let PaddingConfig { pad_token_id } = checkpoint.config_or_part("text_config")?;
     let padding = pad_token_id.unwrap_or(usual);
-    if table <= padding + 1 {
-        let reason = format!("max_position_embeddings must be above pad_token_id + 1 = {}, found {table}", padding + 1);
-        return Err(checkpoint.refused(reason));
+    let least = padding.saturating_add(1);
+    if table > least {
+        return Ok(Places::Behind { padding, table });
     }
-    Ok(Places::Behind { padding, table })
+    Err(checkpoint.refused(format!("max_position_embeddings must be above pad_token_id + 1 = {least}, found {table}")))
 }
 
 /// The head for classes of an architecture, by what follows the family's name; none for another.

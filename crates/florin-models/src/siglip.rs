@@ -263,11 +263,11 @@ impl Forward for SigLip {
         let image = image.map(|tower| self.look(tower, inputs)).transpose()?;
         if let Some(similarity) = &self.similarity {
             if text.is_none() && image.is_none() {
-                return Err(nothing_given(inputs));
+                return Err(nothing_given(inputs, "pixel_values"));
             }
             return Ok(similarity.outputs(text.and_then(|seen| seen.pooled), image.and_then(|seen| seen.pooled)));
         }
-        let Seen { states, last, pooled } = text.or(image).ok_or_else(|| nothing_given(inputs))?;
+        let Seen { states, last, pooled } = text.or(image).ok_or_else(|| nothing_given(inputs, "pixel_values"))?;
         let outputs = Outputs::new().with("last_hidden_state", last).with_maybe("pooler_output", pooled);
         Ok(outputs.with_hidden_states(states))
     }

@@ -22,7 +22,7 @@ use crate::names::Names;
 use crate::text_embedder::TextRules;
 use crate::weights::{self, Weights};
 use crate::{
-    ModelError, beit, bert, beside, chinese_clip, clip, deit, dinov2, distilbert, ft_transformer, layoutlm, lilt,
+    ModelError, beit, bert, beside, chinese_clip, clap, clip, deit, dinov2, distilbert, ft_transformer, layoutlm, lilt,
     modern_bert, open_clip, patch_tst, presets, roberta, siglip, spectrogram_transformer, table_mlp,
     temporal_convolution, time_sformer, timm_vit, video_mae, vit, vit_mae, whisper, whisper_ctranslate2,
 };
@@ -154,6 +154,9 @@ const FAMILIES: &[(&str, Opener)] = &[
     ("bert", |checkpoint, device| Ok(Box::new(bert::of(checkpoint, device)?))),
     ("camembert", |checkpoint, device| Ok(Box::new(roberta::of(checkpoint, device)?))),
     ("chinese_clip", |checkpoint, device| Ok(Box::new(chinese_clip::ChineseClip::of(checkpoint, device)?))),
+    ("clap", |checkpoint, device| Ok(Box::new(clap::Clap::of(checkpoint, device)?))),
+    ("clap_audio_model", |checkpoint, device| Ok(Box::new(clap::Clap::of(checkpoint, device)?))),
+    ("clap_text_model", |checkpoint, device| Ok(Box::new(clap::Clap::of(checkpoint, device)?))),
     ("clip", |checkpoint, device| Ok(Box::new(clip::Clip::of(checkpoint, device)?))),
     ("clip_text_model", |checkpoint, device| Ok(Box::new(clip::Clip::of(checkpoint, device)?))),
     ("clip_vision_model", |checkpoint, device| Ok(Box::new(clip::Clip::of(checkpoint, device)?))),

@@ -86,6 +86,15 @@ impl Places {
         }
     }
 
+    /// The positions that are given, or else those of each id; none where they are counted from the start.
+    pub(crate) fn positions(self, inputs: &Inputs, shape: [usize; 2]) -> Result<Option<Tensor<2, Int>>, ModelError> {
+        let given = self.table().map(|table| for_each_word(inputs, "position_ids", shape, table));
+        match given.transpose()?.flatten() {
+            Some(positions) => Ok(Some(positions)),
+            None => self.of(inputs),
+        }
+    }
+
     /// The position of each id; none where they are counted from the start.
     fn of(self, inputs: &Inputs) -> Result<Option<Tensor<2, Int>>, ModelError> {
         let Self::Behind { padding, .. } = self else { return Ok(None) };
@@ -163,11 +172,7 @@ impl TextModel {
             0 => None,
             types => for_each_word(inputs, "token_type_ids", shape, types)?,
         };
-        let given = self.places.table().map(|table| for_each_word(inputs, "position_ids", shape, table));
-        let positions = match given.transpose()?.flatten() {
-            Some(positions) => Some(positions),
-            None => self.places.of(inputs)?,
-        };
+        let positions = self.places.positions(inputs, shape)?;
         let added = match &self.boxes {
             Some(table) => Some(table.forward(boxes(inputs, shape, table.positions())?)),
             None => None,
