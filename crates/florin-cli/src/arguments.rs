@@ -429,7 +429,7 @@ pub(crate) struct QueryOptions {
     #[arg(long)]
     pub(crate) exact: bool,
     /// Vectors kept while the graph is walked; more miss fewer
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one, conflicts_with = "exact")]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = at_least_one, conflicts_with = "exact")]
     pub(crate) candidates: usize,
     /// The model's folder, if it is no longer where the index was built with it
     #[arg(long, value_name = "DIR")]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use florin_models::hub;
 use florin_models::inspect::{self, Stored, Summary};
 
 use crate::arguments::InspectOptions;
@@ -9,12 +10,15 @@ use crate::output;
 
 /// Looks at a checkpoint.
 pub(crate) fn inspect(options: &InspectOptions) -> anyhow::Result<()> {
-    let (device, folder) = (florin_backend::device("cpu")?, Path::new(&options.model));
+    let (device, name) = (florin_backend::device("cpu")?, options.model.as_str());
     // What looks like a path is one, so that its error speaks of a folder.
-    let is_name = !folder.exists() && folder.components().count() == 1;
-    let summary = match is_name {
-        true => inspect::inspect_preset(&options.model, &device)?,
-        false => inspect::inspect(folder, &device)?,
+    let is_folder = Path::new(name).exists() || Path::new(name).components().count() > 1;
+    let summary = if is_folder {
+        inspect::inspect(Path::new(name), &device)?
+    } else if hub::presets().iter().any(|preset| preset.name == name) {
+        inspect::inspect(&hub::folder_of(name)?, &device)?
+    } else {
+        inspect::inspect_preset(name, &device)?
     };
     if options.json {
         return output::json(&summary);

@@ -1,7 +1,7 @@
 //! What systems of the BERT family share: the encoder with what stands on it, called with word pieces.
 //!
-//! BERT, RoBERTa, DistilBERT, LayoutLM, LiLT and ModernBERT differ in names, in what places words have, in how a head is put together, some in
-//! the encoder itself; each says so in a file of its own and is one of these.
+//! BERT, RoBERTa, DistilBERT, LayoutLM, LiLT and ModernBERT differ in names, in what places words have, in how a head is put together,
+//! some in the encoder itself; each says so in a file of its own and is one of these.
 
 use burn::prelude::*;
 use florin_encoders::{

@@ -1,4 +1,4 @@
-"""ModernBERT with each of its heads: windows narrower than the text, biases that are there and that are not, both ways to state the rotations."""
+"""ModernBERT with each of its heads: windows narrower than the text, with and without biases, both ways to state the rotations."""
 
 from pathlib import Path
 
