@@ -14,9 +14,8 @@ use serde::Deserialize;
 
 use crate::ModelError;
 use crate::classes::classes;
-use crate::image_model::{
-    CodesHead, ImageConfig, ImageHead, ImageModel, ImagePooler, Pictures, Reads, is_head, is_pooler, names_of,
-};
+use crate::image_heads::{CodesHead, ImageHead, ImagePooler, Reads, is_head, is_pooler};
+use crate::image_model::{ImageConfig, ImageModel, Pictures, names_of};
 use crate::names::{Names, Rule, rule};
 use crate::system::{Checkpoint, Opened};
 

@@ -15,7 +15,8 @@ use serde::Deserialize;
 
 use crate::ModelError;
 use crate::classes::classes;
-use crate::image_model::{ImageConfig, ImageHead, ImageModel, ImagePooler, Pictures, Reads, is_head, names_of};
+use crate::image_heads::{ImageHead, ImagePooler, Reads, is_head};
+use crate::image_model::{ImageConfig, ImageModel, Pictures, names_of};
 use crate::names::{Names, Rule, rule};
 use crate::system::{Checkpoint, Opened};
 

@@ -16,6 +16,7 @@ pub mod dinov2;
 pub mod distilbert;
 pub mod document;
 pub mod ft_transformer;
+pub mod image_heads;
 pub mod image_model;
 pub mod layoutlm;
 pub mod lilt;

@@ -9,7 +9,8 @@ use florin_nn::{AttentionBiases, Linear};
 use serde::Deserialize;
 
 use crate::ModelError;
-use crate::image_model::{DistilledHead, ImageHead, ImageModel, Pictures};
+use crate::image_heads::{DistilledHead, ImageHead};
+use crate::image_model::{ImageModel, Pictures};
 use crate::names::{Names, Rule, rule};
 use crate::system::{Checkpoint, Opened};
 

@@ -11,9 +11,8 @@ use florin_nn::Linear;
 
 use crate::ModelError;
 use crate::classes::classes;
-use crate::image_model::{
-    HEAD_NAMES, ImageConfig, ImageHead, ImageModel, Pictures, is_head, is_pooler, names_of, pooler,
-};
+use crate::image_heads::{HEAD_NAMES, ImageHead, is_head, is_pooler, pooler};
+use crate::image_model::{ImageConfig, ImageModel, Pictures, names_of};
 use crate::system::{Checkpoint, Opened};
 
 const ARCHITECTURES: [&str; 2] = ["ViTModel", "ViTForImageClassification"];
