@@ -45,7 +45,7 @@ pub(crate) enum Command {
     Inspect(InspectOptions),
     /// Compare a checkpoint with outputs that its original wrote down
     Verify(VerifyOptions),
-    /// Make vectors of texts or pictures
+    /// Make vectors of texts, pictures or sounds
     Embed(EmbedOptions),
     /// Tell pictures apart by labels that you name
     Classify(ClassifyOptions),
@@ -298,21 +298,29 @@ pub(crate) struct VerifyOptions {
   florin embed minilm questions.parquet --column text --out questions.npy
   florin embed DIR headlines.txt news.csv --column headline --out vectors.parquet
   florin embed CLIP scans/ --out scans.safetensors
+  florin embed WHISPER calls/ --out calls.npy
+  florin embed CLAP calls.csv --sounds --column file --out calls.parquet
   head -1000 chats.log | florin embed minilm > vectors.jsonl
 
-A table (.parquet, .csv, .jsonl) gives the texts of a column, a folder its pictures, any other file its lines. Without --out, vectors go to stdout as
-JSON lines. With --out a run that was stopped goes on where it was: the same command again is enough.")]
+A table (.parquet, .csv, .jsonl) gives the texts of a column, a folder its pictures or sounds, any other file its lines. With --pictures or
+--sounds columns and lines name files, which stand beside the table. Without --out, vectors go to stdout as JSON lines. With --out a run that was stopped goes on where it was: the same command again is enough.")]
 pub(crate) struct EmbedOptions {
-    /// A name for `florin pull`, or a checkpoint folder with its tokenizer or image processor
+    /// A name for `florin pull`, or a checkpoint folder with its tokenizer, image processor or feature extractor
     #[arg(value_name = "NAME|DIR")]
     pub(crate) model: String,
-    /// Tables, files of lines, pictures or folders of them; stdin's lines if there are none
+    /// Tables, files of lines, pictures, sounds or folders of them; stdin's lines if there are none
     #[arg(value_name = "FILE")]
     pub(crate) inputs: Vec<PathBuf>,
+    /// The files are pictures or name them, whatever else stands in a folder
+    #[arg(long, visible_alias = "images", conflicts_with_all = ["sounds", "text"])]
+    pub(crate) pictures: bool,
+    /// The files are sounds (WAV, FLAC, MP3, Ogg Vorbis) or name them, whatever else stands in a folder
+    #[arg(long, visible_alias = "audio", conflicts_with = "text")]
+    pub(crate) sounds: bool,
     /// A text; may be given more than once
     #[arg(long, value_name = "TEXT")]
     pub(crate) text: Vec<String>,
-    /// The tables' column of texts; the only one that holds text unless given
+    /// The tables' column of texts or files; the only one that holds text unless given
     #[arg(long, value_name = "NAME")]
     pub(crate) column: Option<String>,
     /// File to write, in the format of its ending: .safetensors, .npy, .parquet or .jsonl

@@ -1,5 +1,8 @@
 //! The binary as users and their accidents treat it: what it promises, what it leaves behind, and what it says of bad input.
 
+#[path = "cli/sounds.rs"]
+mod sounds;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -438,15 +441,21 @@ fn a_full_disk_is_an_error_that_leaves_earlier_files_whole() {
 fn checkpoint(folder: &Path) {
     let config = json!({"model_type": "bert", "architectures": ["BertModel"], "vocab_size": 9, "hidden_size": 4, "num_hidden_layers": 1,
         "num_attention_heads": 2, "intermediate_size": 6, "max_position_embeddings": 5});
-    fs::write(folder.join("config.json"), config.to_string()).expect("a small file");
-    let device = florin_backend::device("cpu").expect("the cpu device is always there");
-    let empty = florin_models::system::Checkpoint::describe(folder).expect("the configuration is good");
-    empty.system(&device).and_then(|system| system.save(folder)).expect("a tiny model can be saved");
+    let device = untrained(folder, &config);
     let inputs = florin_models::Inputs::new(&device).whole("input_ids", &[1, 3], vec![1, 8, 2]);
     let outputs = florin_models::open(folder, &device).and_then(|system| system.forward(&inputs)).expect("it computes");
     let last = outputs.get("last_hidden_state").expect("BERT gives it").values.to_data();
     let last: Vec<u8> = last.try_to_vec::<f32>().expect("f32").iter().flat_map(|value| value.to_le_bytes()).collect();
     reference(&folder.join("reference.safetensors"), "input_ids", "last_hidden_state", &last);
+}
+
+/// A checkpoint of new weights, and the device that drew them.
+fn untrained(folder: &Path, config: &Value) -> burn::prelude::Device {
+    fs::write(folder.join("config.json"), config.to_string()).expect("a small file");
+    let device = florin_backend::device("cpu").expect("the cpu device is always there");
+    let empty = florin_models::system::Checkpoint::describe(folder).expect("the configuration is good");
+    empty.system(&device).and_then(|system| system.save(folder)).expect("a tiny model can be saved");
+    device
 }
 
 /// A reference of one input and one output, byte by byte as the format says.

@@ -95,10 +95,20 @@ impl AstLogMelConfig {
 }
 
 impl AstLogMel {
+    /// Samples a second.
+    pub fn rate(&self) -> usize {
+        self.config.sampling_rate
+    }
+
+    /// The most samples that are read of a sound.
+    pub fn most_samples(&self) -> usize {
+        (self.config.max_length - 1) * HOP + FRAME
+    }
+
     /// `[frames, bands]`, the input `input_values` of one sound.
     pub fn extract(&mut self, samples: &[f32]) -> Result<LogMel, DataError> {
         let (whole, bands) = (self.config.max_length, self.filters.len());
-        let samples = &samples[..samples.len().min((whole - 1) * HOP + FRAME)];
+        let samples = &samples[..samples.len().min(self.most_samples())];
         check_samples(samples)?;
         let frames = self.spectrogram.frames(samples.len());
         if frames == 0 {

@@ -123,11 +123,21 @@ impl ClapLogMelConfig {
 }
 
 impl ClapLogMel {
+    /// Samples a second.
+    pub fn rate(&self) -> usize {
+        self.config.sampling_rate
+    }
+
+    /// The most samples that are read of a sound.
+    pub fn most_samples(&self) -> usize {
+        self.config.samples()
+    }
+
     /// `[pictures, frames, bands]`, the input `input_features` of one sound: one picture, or four under [`ClapTruncation::Fusion`].
     ///
     /// `begin` is the first sample that is read of a sound that is too long, and has no meaning for others.
     pub fn extract(&mut self, samples: &[f32], begin: usize) -> Result<LogMel, DataError> {
-        let whole = self.config.samples();
+        let whole = self.most_samples();
         let is_fusion = self.config.truncation == ClapTruncation::Fusion;
         if samples.len() <= whole {
             check_samples(samples)?;

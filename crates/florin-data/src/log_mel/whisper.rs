@@ -94,9 +94,19 @@ impl WhisperLogMelConfig {
 }
 
 impl WhisperLogMel {
+    /// Samples a second.
+    pub fn rate(&self) -> usize {
+        self.config.sampling_rate
+    }
+
+    /// The most samples that are read of a sound.
+    pub fn most_samples(&self) -> usize {
+        self.config.samples()
+    }
+
     /// `[bands, frames]`, the input `input_features` of one sound.
     pub fn extract(&mut self, samples: &[f32]) -> Result<LogMel, DataError> {
-        let whole = self.config.samples();
+        let whole = self.most_samples();
         let samples = &samples[..samples.len().min(whole)];
         check_samples(samples)?;
         let mut padded = samples.to_vec();
