@@ -179,6 +179,15 @@ mod tests {
         assert!(error.ends_with("found `Wav2Vec2FeatureExtractor`"), "{error}");
         let error = processor(r#"{"feature_extractor_type": "ASTFeatureExtractor", "max_length": 0}"#).err().unwrap();
         assert!(error.contains("max_length must lie between 1 and 1000000, found 0"), "{error}");
+        // Sizes that fit by themselves, and not together.
+        for rest in [
+            r#""ASTFeatureExtractor", "max_length": 1000000, "num_mel_bins": 4096"#,
+            r#""WhisperFeatureExtractor", "hop_length": 1, "feature_size": 4096"#,
+            r#""ClapFeatureExtractor", "hop_length": 1, "feature_size": 4096"#,
+        ] {
+            let error = processor(&format!(r#"{{"feature_extractor_type": {rest}}}"#)).err().unwrap();
+            assert!(error.contains(" must lie between 1 and "), "{error}");
+        }
         assert!(processor("[").is_err());
     }
 }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LogMel, check_samples, check_sizes};
+use super::{LogMel, MOST_VALUES, check_samples, check_sizes};
 use crate::DataError;
 use crate::mel_filters::{MelFilters, MelFiltersConfig, MelScale};
 use crate::spectrogram::{Spectrogram, SpectrogramConfig, hann};
@@ -66,6 +66,7 @@ impl AstLogMelConfig {
             ("sampling_rate", self.sampling_rate, 64, 1_000_000),
             ("num_mel_bins", self.num_mel_bins, 1, 4_096),
             ("max_length", self.max_length, 1, 1_000_000),
+            ("max_length times num_mel_bins", self.max_length.saturating_mul(self.num_mel_bins), 1, MOST_VALUES),
         ];
         check_sizes("audio-spectrogram-transformer", &sizes)?;
         if self.do_normalize && !(self.mean.is_finite() && self.std.is_finite() && self.std != 0.0) {
