@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::embed::Limits;
+use crate::things::Kind;
 use florin_fusion::FusionConfig;
 
 /// Multimodal models for finance, on this machine alone.
@@ -45,11 +48,11 @@ pub(crate) enum Command {
     Inspect(InspectOptions),
     /// Compare a checkpoint with outputs that its original wrote down
     Verify(VerifyOptions),
-    /// Make vectors of texts or pictures
+    /// Make vectors of texts, pictures or sounds
     Embed(EmbedOptions),
     /// Tell pictures apart by labels that you name
     Classify(ClassifyOptions),
-    /// Find the texts or pictures that are nearest in meaning
+    /// Find the texts, pictures, sounds or clips that are nearest in meaning
     #[command(subcommand)]
     Search(SearchCommand),
     /// List the tasks
@@ -303,35 +306,71 @@ pub(crate) struct VerifyOptions {
   florin embed minilm questions.parquet --column text --out questions.npy
   florin embed DIR headlines.txt news.csv --column headline --out vectors.parquet
   florin embed CLIP scans/ --out scans.safetensors
+  florin embed WHISPER calls/ --out calls.npy
+  florin embed CLAP calls.csv --sounds --column file --out calls.parquet
+  florin embed VIDEOMAE clips/ --out clips.npy
+  florin embed CLIP frames/ --clips --frames 16 --out clip.npy
   head -1000 chats.log | florin embed minilm > vectors.jsonl
 
-A table (.parquet, .csv, .jsonl) gives the texts of a column, a folder its pictures, any other file its lines. Without --out, vectors go to stdout as
-JSON lines. With --out a run that was stopped goes on where it was: the same command again is enough.")]
+A table (.parquet, .csv, .jsonl) gives the texts of a column, a folder its pictures, sounds or clips, any other file its lines. With --pictures,
+--sounds or --clips columns and lines name files, which stand beside the table. Without --out, vectors go to stdout as JSON lines. With --out a run that was stopped goes on where it was: the same command again is enough.")]
 pub(crate) struct EmbedOptions {
-    /// A name for `florin pull`, or a checkpoint folder with its tokenizer or image processor
+    /// A name for `florin pull`, or a checkpoint folder with its tokenizer, image processor or feature extractor
     #[arg(value_name = "NAME|DIR")]
     pub(crate) model: String,
-    /// Tables, files of lines, pictures or folders of them; stdin's lines if there are none
-    #[arg(value_name = "FILE")]
-    pub(crate) inputs: Vec<PathBuf>,
-    /// A text; may be given more than once
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) text: Vec<String>,
-    /// The tables' column of texts; the only one that holds text unless given
-    #[arg(long, value_name = "NAME")]
-    pub(crate) column: Option<String>,
+    #[command(flatten)]
+    pub(crate) things: ThingOptions,
     /// File to write, in the format of its ending: .safetensors, .npy, .parquet or .jsonl
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// Tokens of a batch, padding included
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = at_least_one)]
-    pub(crate) batch_tokens: usize,
     /// Device by name; see `florin devices`
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     pub(crate) device: String,
     /// Print what was written as JSON
     #[arg(long, requires = "out")]
     pub(crate) json: bool,
+}
+
+/// What is embedded.
+#[derive(Debug, Args)]
+pub(crate) struct ThingOptions {
+    /// Tables, files of lines, pictures, sounds, clips or folders of them; stdin's lines if there are none
+    #[arg(value_name = "FILE")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// A text; may be given more than once
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) text: Vec<String>,
+    /// The files are pictures or name them, whatever else stands in a folder
+    #[arg(long, visible_alias = "images", conflicts_with_all = ["sounds", "clips", "text"])]
+    pub(crate) pictures: bool,
+    /// The files are sounds (WAV, FLAC, MP3, Ogg Vorbis) or name them, whatever else stands in a folder
+    #[arg(long, visible_alias = "audio", conflicts_with_all = ["clips", "text"])]
+    pub(crate) sounds: bool,
+    /// The files are clips (GIF; videos where ffmpeg is installed) or name them; a folder of pictures is one clip
+    #[arg(long, visible_alias = "video", conflicts_with = "text")]
+    pub(crate) clips: bool,
+    /// The tables' column of texts; the only one that holds text unless given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) column: Option<String>,
+    /// Frames of a clip, spread over it; 8 unless given, or what a model of clips was made for
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) frames: Option<usize>,
+    /// Tokens of a batch of texts, padding included
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = at_least_one)]
+    pub(crate) batch_tokens: usize,
+}
+
+impl ThingOptions {
+    /// The kind that the files were said to be.
+    pub(crate) fn kind(&self) -> Option<Kind> {
+        let said = [(self.pictures, Kind::Pictures), (self.sounds, Kind::Sounds), (self.clips, Kind::Clips)];
+        said.into_iter().find_map(|(said, kind)| said.then_some(kind))
+    }
+
+    /// How much is looked at.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { batch_tokens: self.batch_tokens, frames: self.frames }
+    }
 }
 
 /// Options of `classify`.
@@ -381,21 +420,14 @@ pub(crate) enum SearchCommand {
 Things are read as `florin embed` reads them. The index then holds exactly these: new and changed ones are embedded, others that it held are
 taken out. A build that was stopped goes on where it was: the same command again is enough.")]
 pub(crate) struct BuildOptions {
-    /// A name for `florin pull`, or a checkpoint folder with its tokenizer or image processor
+    /// A name for `florin pull`, or a checkpoint folder with its tokenizer, image processor or feature extractor
     #[arg(value_name = "NAME|DIR")]
     pub(crate) model: String,
-    /// Tables, files of lines, pictures or folders of them; stdin's lines if there are none
-    #[arg(value_name = "FILE")]
-    pub(crate) inputs: Vec<PathBuf>,
-    /// The tables' column of texts; the only one that holds text unless given
-    #[arg(long, value_name = "NAME")]
-    pub(crate) column: Option<String>,
+    #[command(flatten)]
+    pub(crate) things: ThingOptions,
     /// Folder of the index
     #[arg(long, value_name = "DIR")]
     pub(crate) index: PathBuf,
-    /// Tokens of a batch, padding included
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = at_least_one)]
-    pub(crate) batch_tokens: usize,
     /// Device by name; see `florin devices`
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     pub(crate) device: String,
@@ -408,8 +440,8 @@ pub(crate) struct BuildOptions {
 #[derive(Debug, Args)]
 #[command(after_help = "EXAMPLES:
   florin search query tickets.index \"my card was swallowed\" --count 5
-  florin search query scans.index \"a taxi receipt\"           # pictures by words, with a dual encoder
-  florin search query scans.index --picture other.jpg --exact --json
+  florin search query scans.index \"a taxi receipt\"           # pictures by words, with CLIP
+  florin search query scans.index --like other.jpg --exact --json
 
 Without --exact a graph of neighbours is walked (HNSW), which misses a few and is faster the larger the index is.")]
 pub(crate) struct QueryOptions {
@@ -417,11 +449,14 @@ pub(crate) struct QueryOptions {
     #[arg(value_name = "INDEX")]
     pub(crate) index: PathBuf,
     /// Texts to look for
-    #[arg(value_name = "TEXT", required_unless_present = "picture")]
+    #[arg(value_name = "TEXT", required_unless_present = "like")]
     pub(crate) texts: Vec<String>,
-    /// A picture to look for; may be given more than once
+    /// A picture, sound or clip to look for; may be given more than once
     #[arg(long, value_name = "FILE", conflicts_with = "texts")]
-    pub(crate) picture: Vec<PathBuf>,
+    pub(crate) like: Vec<PathBuf>,
+    /// Frames of a clip that is looked for, as the index was built
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) frames: Option<usize>,
     /// How many to show of each
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = at_least_one)]
     pub(crate) count: usize,

@@ -7,14 +7,14 @@ use serde_json::json;
 use crate::arguments::ClassifyOptions;
 use crate::output;
 use crate::progress::Counter;
-use crate::things::pictures;
+use crate::things::{Kind, files};
 
 /// Pictures of a batch.
 const AT_ONCE: usize = 16;
 
 /// Classifies what the options name.
 pub(crate) fn classify(options: &ClassifyOptions) -> anyhow::Result<()> {
-    let paths = pictures(&options.pictures)?;
+    let paths = files(Kind::Pictures, &options.pictures)?;
     if let Some(other) = options.pictures.iter().find(|path| !path.is_dir() && !paths.contains(path)) {
         bail!("{}: expected a picture, or a folder of pictures", other.display());
     }

@@ -1,4 +1,4 @@
-//! `florin search`: an index over texts or pictures, built, kept up to date and asked.
+//! `florin search`: an index over texts, pictures, sounds or clips, built, kept up to date and asked.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use florin_models::{fingerprint, hub};
 use serde_json::json;
 
 use crate::arguments::{BuildOptions, QueryOptions};
-use crate::embed::Embedder;
+use crate::embed::{Embedder, Limits};
 use crate::output;
 use crate::progress::Counter;
 use crate::things::Things;
@@ -23,7 +23,7 @@ const BATCH_TOKENS: usize = 4096;
 /// Brings an index to what the options name.
 pub(crate) fn build(options: &BuildOptions) -> anyhow::Result<()> {
     let began = Instant::now();
-    let things = Things::read(&[], &options.inputs, options.column.as_deref())?.without_repeats();
+    let things = Things::read(&options.things)?.without_repeats();
     let folder = hub::folder_of(&options.model)?;
     let folder = folder.canonicalize().with_context(|| format!("cannot read {}", folder.display()))?;
     let wanted = versions(&things)?;
@@ -32,9 +32,10 @@ pub(crate) fn build(options: &BuildOptions) -> anyhow::Result<()> {
     let new: Vec<usize> = (0..wanted.len()).filter(|&thing| !held.contains_key(&wanted[thing])).collect();
     let device = florin_backend::device(&options.device)?;
     let fresh = things.only(&new);
-    let embedder = Embedder::open(&fresh, &folder, &device, options.batch_tokens)?;
+    let mut embedder = Embedder::open(&fresh, &folder, &device, options.things.limits())?;
     let model = fingerprint(&folder, "")?;
-    if let Some(about) = index.about()?.filter(|about| about.fingerprint != model || about.kind != embedder.what()) {
+    if let Some(about) = index.about()?.filter(|about| about.fingerprint != model || about.kind != embedder.settings())
+    {
         let (index, kind) = (options.index.display(), &about.kind);
         bail!(
             "the index {index} holds {kind} as {} made them: another model's and other things go into another folder",
@@ -51,7 +52,7 @@ pub(crate) fn build(options: &BuildOptions) -> anyhow::Result<()> {
         let about = IndexAbout {
             model: folder.display().to_string(),
             fingerprint: model.clone(),
-            kind: embedder.what().to_owned(),
+            kind: embedder.settings(),
             dim: vectors.first().map_or(0, Vec::len),
         };
         let added: Vec<IndexedThing> = window.iter().map(|&thing| wanted[thing].clone()).collect();
@@ -60,6 +61,7 @@ pub(crate) fn build(options: &BuildOptions) -> anyhow::Result<()> {
         counter.at(done);
     }
     counter.finish();
+    embedder.tell();
     index.link()?;
     let (total, added, removed) = (wanted.len(), new.len(), gone.len());
     let seconds = began.elapsed().as_secs_f64();
@@ -83,7 +85,7 @@ fn versions(things: &Things) -> anyhow::Result<Vec<IndexedThing>> {
     };
     let paths: Vec<Option<&Path>> = match things {
         Things::Texts(texts) => vec![None; texts.len()],
-        Things::Pictures(paths) => paths.iter().map(|path| Some(path.as_path())).collect(),
+        Things::Files(_, paths) => paths.iter().map(|path| Some(path.as_path())).collect(),
     };
     things.names().into_iter().zip(paths).map(thing).collect()
 }
@@ -99,12 +101,13 @@ pub(crate) fn query(options: &QueryOptions) -> anyhow::Result<()> {
     if !folder.is_dir() {
         bail!("the index was built with {}, which is not there; say where it is with --model", folder.display());
     }
-    let asked = match options.picture.is_empty() {
+    let asked = match options.like.is_empty() {
         true => Things::Texts(options.texts.clone()),
-        false => Things::Pictures(options.picture.clone()),
+        false => Things::of_files(&options.like)?,
     };
     let device = florin_backend::device(&options.device)?;
-    let embedder = Embedder::open(&asked, &folder, &device, BATCH_TOKENS)?;
+    let limits = Limits { batch_tokens: BATCH_TOKENS, frames: options.frames };
+    let mut embedder = Embedder::open(&asked, &folder, &device, limits)?;
     if fingerprint(&folder, "")? != about.fingerprint {
         let model = folder.display();
         bail!("{model} is not the model that the index was built with, {}; its vectors mean other things", about.model);

@@ -1,4 +1,4 @@
-//! What embedding, classifying and searching are given: texts, or pictures.
+//! What embedding, classifying and searching are given: texts, pictures, sounds or clips.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -6,49 +6,90 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use florin_data::clip::{CLIP_EXTENSIONS, FRAME_EXTENSIONS};
 use florin_data::table::{TABLE_EXTENSIONS, Table};
 
-/// Endings of pictures.
-const PICTURES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+use crate::arguments::ThingOptions;
+
+/// Files of one kind, which their endings tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// What an image processor reads.
+    Pictures,
+    /// What is decoded to samples.
+    Sounds,
+    /// Moving pictures: files, and folders of frames.
+    Clips,
+}
 
 /// Things of one kind.
 pub(crate) enum Things {
     /// Texts as they are.
     Texts(Vec<String>),
-    /// Files of pictures.
-    Pictures(Vec<PathBuf>),
+    /// Files of one kind, or folders of frames.
+    Files(Kind, Vec<PathBuf>),
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Pictures, Self::Sounds, Self::Clips];
+
+    /// Endings of its files.
+    fn endings(self) -> &'static [&'static str] {
+        match self {
+            Self::Pictures => &FRAME_EXTENSIONS,
+            Self::Sounds => &["wav", "flac", "mp3", "ogg", "oga"],
+            Self::Clips => &CLIP_EXTENSIONS,
+        }
+    }
+
+    /// What many of them are called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Pictures => "pictures",
+            Self::Sounds => "sounds",
+            Self::Clips => "clips",
+        }
+    }
+
+    /// What one of them is called.
+    fn one(self) -> &'static str {
+        self.name().trim_end_matches('s')
+    }
+
+    fn has(self, path: &Path) -> bool {
+        self.endings().contains(&ending(path).as_str())
+    }
 }
 
 impl Things {
-    /// Texts of the command line, then what the files hold; stdin's lines where there is neither.
-    pub(crate) fn read(texts: &[String], inputs: &[PathBuf], column: Option<&str>) -> anyhow::Result<Self> {
-        let pictures = pictures(inputs)?;
-        if !pictures.is_empty() {
-            let others = inputs.iter().find(|path| !path.is_dir() && !is_picture(path));
+    /// Texts of the command line, then what the files hold; stdin's lines where there is neither. With a kind the files are of it, or
+    /// name those that are; without one their endings tell.
+    pub(crate) fn read(options: &ThingOptions) -> anyhow::Result<Self> {
+        let ThingOptions { text: texts, inputs, .. } = options;
+        let (column, kind) = (options.column.as_deref(), options.kind());
+        if let Some(kind) = kind {
+            return Ok(Self::Files(kind, files_and_lists(kind, inputs, column)?));
+        }
+        if let Some(kind) = kind_of(inputs)? {
+            let others = inputs.iter().find(|path| !path.is_dir() && !kind.has(path));
             if let Some(other) = others.filter(|_| texts.is_empty()) {
-                bail!("{}: expected a picture like the others; texts and pictures go separately", other.display());
+                let (name, one) = (kind.name(), kind.one());
+                bail!("{}: expected a {one} like the others; texts and {name} go separately", other.display());
             }
             if !texts.is_empty() {
-                bail!("texts and pictures go separately");
+                bail!("texts and {} go separately", kind.name());
             }
-            return Ok(Self::Pictures(pictures));
+            return Ok(Self::Files(kind, files(kind, inputs)?));
         }
         let mut found = texts.to_vec();
         for path in inputs {
             found.extend(texts_of(path, column)?);
         }
         if found.is_empty() && inputs.is_empty() {
-            if std::io::stdin().is_terminal() {
-                bail!("nothing given: name files, or give --text, or pipe lines in");
-            }
-            found.extend(std::io::stdin().lines().collect::<Result<Vec<_>, _>>().context("cannot read stdin")?);
+            found = stdin_lines()?;
         }
         if found.is_empty() {
-            let named: Vec<String> = inputs.iter().map(|path| path.display().to_string()).collect();
-            bail!(
-                "no texts and no pictures in {}",
-                if named.is_empty() { "stdin".to_owned() } else { named.join(", ") }
-            );
+            bail!("no texts, pictures, sounds or clips in {}", named(inputs));
         }
         Ok(Self::Texts(found))
     }
@@ -61,7 +102,7 @@ impl Things {
         }
         match self {
             Self::Texts(texts) => Self::Texts(once(texts)),
-            Self::Pictures(paths) => Self::Pictures(once(paths)),
+            Self::Files(kind, paths) => Self::Files(kind, once(paths)),
         }
     }
 
@@ -69,7 +110,15 @@ impl Things {
     pub(crate) fn only(&self, which: &[usize]) -> Self {
         match self {
             Self::Texts(texts) => Self::Texts(which.iter().map(|&text| texts[text].clone()).collect()),
-            Self::Pictures(paths) => Self::Pictures(which.iter().map(|&path| paths[path].clone()).collect()),
+            Self::Files(kind, paths) => Self::Files(*kind, which.iter().map(|&path| paths[path].clone()).collect()),
+        }
+    }
+
+    /// Files of the kind that their endings tell.
+    pub(crate) fn of_files(files: &[PathBuf]) -> anyhow::Result<Self> {
+        match kind_of(files)? {
+            Some(kind) => Ok(Self::Files(kind, self::files(kind, files)?)),
+            None => bail!("{}: expected pictures, sounds or clips", named(files)),
         }
     }
 
@@ -77,36 +126,109 @@ impl Things {
     pub(crate) fn names(&self) -> Vec<String> {
         match self {
             Self::Texts(texts) => texts.clone(),
-            Self::Pictures(paths) => paths.iter().map(|path| path.display().to_string()).collect(),
+            Self::Files(_, paths) => paths.iter().map(|path| path.display().to_string()).collect(),
         }
     }
 }
 
-/// Every picture of files and folders, those of a folder by name.
-pub(crate) fn pictures(inputs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+/// Every file of a kind among files and folders, those of a folder by name; a folder of pictures is a clip where clips are meant.
+pub(crate) fn files(kind: Kind, inputs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for path in inputs {
         if path.is_dir() {
-            let entries = std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
-            let mut inside = Vec::new();
-            for entry in entries {
-                let path = entry.with_context(|| format!("cannot read {}", path.display()))?.path();
-                inside.extend(Some(path).filter(|path| is_picture(path)));
+            let mut inside = inside(kind, path)?;
+            if inside.is_empty() && kind == Kind::Clips && !self::inside(Kind::Pictures, path)?.is_empty() {
+                inside.push(path.clone());
             }
             if inside.is_empty() {
-                bail!("{}: no pictures in it; known: .{}", path.display(), PICTURES.join(", ."));
+                let (name, known) = (kind.name(), kind.endings().join(", ."));
+                bail!("{}: no {name} in it; known: .{known}", path.display());
             }
-            inside.sort();
             found.extend(inside);
-        } else if is_picture(path) {
+        } else if kind.has(path) {
             found.push(path.clone());
         }
     }
     Ok(found)
 }
 
-fn is_picture(path: &Path) -> bool {
-    PICTURES.contains(&ending(path).as_str())
+/// The files of a kind in a folder, by name.
+fn inside(kind: Kind, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let failed = || format!("cannot read {}", folder.display());
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(failed)? {
+        found.extend(Some(entry.with_context(failed)?.path()).filter(|path| kind.has(path)));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The kind of files and folders; none where all of them hold texts.
+fn kind_of(inputs: &[PathBuf]) -> anyhow::Result<Option<Kind>> {
+    let mut kinds = Vec::new();
+    for path in inputs {
+        let mut own = Vec::new();
+        for kind in Kind::ALL {
+            if if path.is_dir() { !inside(kind, path)?.is_empty() } else { kind.has(path) } {
+                own.push(kind);
+            }
+        }
+        if own.is_empty() && path.is_dir() {
+            let known: Vec<&str> = Kind::ALL.iter().flat_map(|kind| kind.endings()).copied().collect();
+            bail!("{}: no pictures, sounds or clips in it; known: .{}", path.display(), known.join(", ."));
+        }
+        kinds.extend(own);
+    }
+    kinds.dedup();
+    match kinds[..] {
+        [] => Ok(None),
+        [kind] => Ok(Some(kind)),
+        _ => bail!("{}: choose one kind with --pictures, --sounds or --clips", named(inputs)),
+    }
+}
+
+/// Files of a kind, those of folders, and those that tables and lists of lines name; stdin's lines where there are no inputs.
+fn files_and_lists(kind: Kind, inputs: &[PathBuf], column: Option<&str>) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for path in inputs {
+        if path.is_dir() || kind.has(path) {
+            found.extend(files(kind, std::slice::from_ref(path))?);
+        } else if Kind::ALL.iter().any(|other| other.has(path)) {
+            bail!("{}: expected a {}; known: .{}", path.display(), kind.one(), kind.endings().join(", ."));
+        } else {
+            // What a list names stands beside it.
+            let folder = path.parent().unwrap_or(Path::new(""));
+            found.extend(listed(&path.display().to_string(), folder, texts_of(path, column)?)?);
+        }
+    }
+    if inputs.is_empty() {
+        found = listed("stdin", Path::new(""), stdin_lines()?)?;
+    }
+    if found.is_empty() {
+        bail!("no {} in {}", kind.name(), named(inputs));
+    }
+    Ok(found)
+}
+
+/// The files that the rows of a list name.
+fn listed(list: &str, folder: &Path, rows: Vec<String>) -> anyhow::Result<Vec<PathBuf>> {
+    if let Some(row) = rows.iter().position(|row| row.trim().is_empty()) {
+        bail!("{list}: row {} names no file", row + 1);
+    }
+    Ok(rows.iter().map(|row| folder.join(row.trim())).collect())
+}
+
+fn stdin_lines() -> anyhow::Result<Vec<String>> {
+    if std::io::stdin().is_terminal() {
+        bail!("nothing given: name files, or give --text, or pipe lines in");
+    }
+    std::io::stdin().lines().collect::<Result<Vec<_>, _>>().context("cannot read stdin")
+}
+
+/// The inputs for a message.
+fn named(inputs: &[PathBuf]) -> String {
+    let named: Vec<String> = inputs.iter().map(|path| path.display().to_string()).collect();
+    if named.is_empty() { "stdin".to_owned() } else { named.join(", ") }
 }
 
 fn ending(path: &Path) -> String {

@@ -1,5 +1,8 @@
 //! The binary as users and their accidents treat it: what it promises, what it leaves behind, and what it says of bad input.
 
+#[path = "cli/sounds.rs"]
+mod sounds;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -438,16 +441,22 @@ fn a_full_disk_is_an_error_that_leaves_earlier_files_whole() {
 fn checkpoint(folder: &Path) {
     let config = json!({"model_type": "bert", "architectures": ["BertModel"], "vocab_size": 9, "hidden_size": 4, "num_hidden_layers": 1,
         "num_attention_heads": 2, "intermediate_size": 6, "max_position_embeddings": 5});
-    fs::write(folder.join("config.json"), config.to_string()).expect("a small file");
-    let device = florin_backend::device("cpu").expect("the cpu device is always there");
-    let empty = florin_models::system::Checkpoint::describe(folder).expect("the configuration is good");
-    florin_backend::seed(&device, 3);
-    empty.initialised(&device).and_then(|system| system.save(folder)).expect("a tiny model can be saved");
+    let device = untrained(folder, &config);
     let inputs = florin_models::Inputs::new(&device).whole("input_ids", &[1, 3], vec![1, 8, 2]);
     let outputs = florin_models::open(folder, &device).and_then(|system| system.forward(&inputs)).expect("it computes");
     let last = outputs.get("last_hidden_state").expect("BERT gives it").values.to_data();
     let last: Vec<u8> = last.try_to_vec::<f32>().expect("f32").iter().flat_map(|value| value.to_le_bytes()).collect();
     reference(&folder.join("reference.safetensors"), "input_ids", "last_hidden_state", &last);
+}
+
+/// A checkpoint of new weights, and the device that drew them.
+fn untrained(folder: &Path, config: &Value) -> burn::prelude::Device {
+    fs::write(folder.join("config.json"), config.to_string()).expect("a small file");
+    let device = florin_backend::device("cpu").expect("the cpu device is always there");
+    let empty = florin_models::system::Checkpoint::describe(folder).expect("the configuration is good");
+    florin_backend::seed(&device, 3);
+    empty.initialised(&device).and_then(|system| system.save(folder)).expect("a tiny model can be saved");
+    device
 }
 
 /// A reference of one input and one output, byte by byte as the format says.
@@ -611,4 +620,56 @@ fn a_published_architecture_is_known_by_name() {
     assert_eq!((&found["architecture"], &found["parameters"]), (&json!("CLIPModel"), &json!(151_277_313)));
     let unknown = refusal(&["inspect", "clip-vit-base-patch23"]);
     assert!(unknown.contains("meant clip-vit-base-patch32?"), "{unknown}");
+}
+
+#[test]
+fn a_clip_is_the_mean_of_its_frames_or_what_a_model_of_clips_sees() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| folder.path().join(name);
+    let (pictures, clips, frames) = (at("clip"), at("videomae"), at("frames"));
+    for (model, config, processor) in [
+        (
+            &pictures,
+            json!({"model_type": "clip_vision_model", "architectures": ["CLIPVisionModelWithProjection"], "hidden_size": 8, "intermediate_size": 8,
+                "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 4, "patch_size": 2, "projection_dim": 6}),
+            "CLIPImageProcessor",
+        ),
+        (
+            &clips,
+            json!({"model_type": "videomae", "architectures": ["VideoMAEModel"], "hidden_size": 8, "intermediate_size": 8, "num_frames": 4,
+                "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 4, "patch_size": 2, "tubelet_size": 2}),
+            "VideoMAEImageProcessor",
+        ),
+    ] {
+        fs::create_dir(model).expect("a new folder");
+        untrained(model, &config);
+        let processor = json!({"image_processor_type": processor, "size": {"shortest_edge": 4}, "crop_size": {"height": 4, "width": 4}});
+        fs::write(model.join("preprocessor_config.json"), processor.to_string()).expect("a small file");
+    }
+    fs::create_dir(&frames).expect("a new folder");
+    for number in 0..5_u8 {
+        let picture = image::RgbImage::from_fn(6, 5, |x, y| image::Rgb([number * 50, x as u8 * 40, y as u8 * 40]));
+        picture.save(frames.join(format!("{number}.png"))).expect("a small picture");
+    }
+    let vectors = |arguments: &[&str]| -> Vec<Vec<f64>> {
+        let said = florin(&[&["embed"], arguments].concat());
+        assert!(said.status.success(), "{}", text(&said.stderr));
+        let lines = text(&said.stdout);
+        let row = |line: &str| serde_json::from_str::<Value>(line).expect("a line")["embedding"].clone();
+        lines.lines().map(|line| serde_json::from_value(row(line)).expect("numbers")).collect()
+    };
+    let each = vectors(&[path(&pictures), path(&frames)]);
+    let whole = vectors(&[path(&pictures), path(&frames), "--clips", "--frames", "3"]);
+    assert_eq!((each.len(), whole.len(), whole[0].len()), (5, 1, 6));
+    for (number, found) in whole[0].iter().enumerate() {
+        // The first, the middle and the last.
+        let mean = (each[0][number] + each[2][number] + each[4][number]) / 3.0;
+        assert!((found - mean).abs() < 1e-6, "{found} is not {mean}");
+    }
+    let seen = vectors(&[path(&clips), path(&frames), "--clips"]);
+    assert_eq!((seen.len(), seen[0].len()), (1, 8));
+    let other = refusal(&["embed", path(&clips), path(&frames), "--clips", "--frames", "3"]);
+    assert!(other.contains("expected 4, for which the model was made, found 3"), "{other}");
+    fs::write(at("broken.gif"), b"GIF89a").expect("a small file");
+    assert!(refusal(&["embed", path(&pictures), path(&at("broken.gif"))]).contains("broken.gif"));
 }

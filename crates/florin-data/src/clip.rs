@@ -18,8 +18,8 @@ use crate::image_processor::decode_rgb;
 use crate::picture::{MOST_PIXELS, check_size};
 use crate::resample::Pixels;
 
-/// Endings of videos that `ffmpeg` is asked to read.
-pub const VIDEO_EXTENSIONS: [&str; 6] = ["mp4", "m4v", "mov", "webm", "mkv", "avi"];
+/// Endings of clips; all but the first are videos, which `ffmpeg` is asked to read.
+pub const CLIP_EXTENSIONS: [&str; 7] = ["gif", "mp4", "m4v", "mov", "webm", "mkv", "avi"];
 /// Endings of pictures that may be frames.
 pub const FRAME_EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 
@@ -53,10 +53,10 @@ pub fn read_frames(path: &Path, count: usize) -> Result<Vec<Pixels>, DataError> 
     let frames = match ending.as_str() {
         _ if path.is_dir() => of_folder(path, count)?,
         "gif" => of_gif(path, count)?,
-        ending if VIDEO_EXTENSIONS.contains(&ending) => of_video(path, count)?,
+        ending if CLIP_EXTENSIONS.contains(&ending) => of_video(path, count)?,
         _ => {
-            let known = VIDEO_EXTENSIONS.join(", .");
-            return Err(DataError::clip(path, format!("expected a folder of pictures, .gif, or a video: .{known}")));
+            let known = CLIP_EXTENSIONS.join(", .");
+            return Err(DataError::clip(path, format!("expected a folder of pictures, or a file: .{known}")));
         }
     };
     let sides = |frame: &Pixels| (frame.width, frame.height);
@@ -249,7 +249,7 @@ mod tests {
         };
         assert!(refused("a.gif", b"").contains("a.gif"));
         assert!(refused("b.gif", b"GIF89a\x01\0\x01\0\0\0\0").contains("b.gif"));
-        assert!(refused("c.txt", b"hello").contains("expected a folder of pictures, .gif, or a video"));
+        assert!(refused("c.txt", b"hello").contains("expected a folder of pictures, or a file: .gif, .mp4"));
         assert!(refused("d.mp4", b"hello").contains("d.mp4"));
         assert!(read_frames(Path::new("/nowhere/e.mp4"), 2).unwrap_err().to_string().contains("/nowhere/e.mp4"));
         assert!(read_frames(folder.path(), 0).unwrap_err().to_string().contains("1 to 1024"));

@@ -9,12 +9,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::resample::{Filter, Pixels};
-use crate::{DataError, picture};
+use crate::{DataError, picture, preprocessor};
 
-/// The file in a checkpoint's folder.
-pub const FILE: &str = "preprocessor_config.json";
-/// Where newer versions keep it, under `image_processor`.
-const PROCESSOR_FILE: &str = "processor_config.json";
 /// The longest side that a configuration may ask for.
 const LONGEST_SIDE: usize = 16_384;
 
@@ -107,9 +103,7 @@ const KINDS: [Kind; 8] = [
 impl ImageProcessor {
     /// Reads a checkpoint's folder.
     pub fn of_folder(folder: &Path) -> Result<Self, DataError> {
-        let (path, newer) = (folder.join(FILE), folder.join(PROCESSOR_FILE));
-        let path = if path.is_file() || !newer.is_file() { path } else { newer };
-        let text = std::fs::read(&path).map_err(|source| DataError::file("read the image processor", &path, source))?;
+        let (path, text) = preprocessor::read(folder, "read the image processor")?;
         Self::from_json(&path, &text)
     }
 
@@ -119,11 +113,7 @@ impl ImageProcessor {
     }
 
     fn read(text: &[u8]) -> Result<Self, String> {
-        let mut value: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-        if let Some(part) = value.get_mut("image_processor") {
-            value = part.take();
-        }
-        let config: Config = serde_json::from_value(value).map_err(|error| error.to_string())?;
+        let config: Config = preprocessor::settings(text, "image_processor")?;
         let kind = kind(&config)?;
         if config.do_pad == Some(true) {
             return Err("`do_pad` is not read; expected pictures of one size without padding".to_owned());

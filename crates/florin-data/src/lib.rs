@@ -9,7 +9,7 @@
 //! 4. [`value`]: dates, amounts and the key by which two values are compared; [`gold`]: where a value is printed.
 //! 5. [`text_tokens`]: whole texts as ids; [`vectors`]: what a model made of them, written; [`vector_index`]: found again.
 //! 6. [`table`] and [`labelled`]: a folder of labelled documents; [`split`]: folds that do not leak.
-//! 7. [`log_mel`]: pictures of sounds, made of a [`spectrogram`] through [`mel_filters`].
+//! 7. [`log_mel`]: pictures of sounds, made of a [`spectrogram`] through [`mel_filters`]; `sound` and `sound_processor`: those of files.
 //! 8. [`word_pieces`], [`masking`] and [`sampler`]: what a training loop asks for; [`files`]: writing that cannot half happen.
 //!
 //! Nothing here panics on the content of a file.
@@ -39,6 +39,8 @@ pub mod log_mel;
 pub mod mel_filters;
 #[cfg(feature = "audio")]
 pub mod sound;
+#[cfg(feature = "audio")]
+pub mod sound_processor;
 pub mod spectrogram;
 
 pub mod files;
@@ -47,5 +49,6 @@ pub mod sampler;
 pub mod word_pieces;
 
 mod error;
+mod preprocessor;
 
 pub use error::DataError;

@@ -32,6 +32,9 @@ fn check_sizes(extractor: &str, sizes: &[(&str, usize, usize, usize)]) -> Result
     }
 }
 
+/// The most values of a log-mel, as a gigabyte holds them; for `check_sizes`.
+const MOST_VALUES: usize = 1 << 28;
+
 /// Refuses a sound that is none.
 fn check_samples(samples: &[f32]) -> Result<(), DataError> {
     if samples.is_empty() {

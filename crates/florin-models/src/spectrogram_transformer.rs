@@ -1,7 +1,7 @@
 //! The Audio Spectrogram Transformer (AST), alone and with its classifier of sounds.
 //!
 //! Paper: Gong et al. 2021, <https://arxiv.org/abs/2104.01778>
-//! Difference: none.
+//! Difference: none; with or without a classifier the pooled vector is given as `sound_embedding` too.
 
 use std::path::Path;
 
@@ -131,14 +131,14 @@ impl Forward for SpectrogramTransformer {
         let last = self.encoder.norm.forward(states[states.len() - 1].clone());
         let pooled = self.encoder.pooled(last.clone());
         let outputs = match &self.head {
-            None => Outputs::new().with("last_hidden_state", last).with("pooler_output", pooled),
+            None => Outputs::new().with("last_hidden_state", last).with("pooler_output", pooled.clone()),
             Some(head) => {
-                let logits = head.forward(pooled);
+                let logits = head.forward(pooled.clone());
                 let loss = self.problem.loss(inputs, logits.clone())?;
                 Outputs::new().with_maybe("loss", loss).with("logits", logits)
             }
         };
-        Ok(outputs.with_hidden_states(states))
+        Ok(outputs.with("sound_embedding", pooled).with_hidden_states(states))
     }
 }
 

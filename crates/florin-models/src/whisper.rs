@@ -4,7 +4,8 @@
 //! nothing here writes text, and is not there when the encoder is saved.
 //!
 //! Paper: Radford et al. 2022, <https://arxiv.org/abs/2212.04356>
-//! Difference: no decoder; the outputs are those of transformers' `WhisperEncoder`.
+//! Difference: no decoder; the outputs are those of transformers' `WhisperEncoder`, and `sound_embedding`, the mean of the vectors whose
+//! frames hold sound.
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use burn::module::Param;
 use burn::prelude::*;
 use florin_backend::softmax;
 use florin_encoders::{WhisperConfig, WhisperEncoder};
-use florin_nn::{Linear, constant};
+use florin_nn::{Linear, Mask, Tokens, constant};
 use serde::Deserialize;
 
 use crate::ModelError;
@@ -139,6 +140,25 @@ impl SoundClassifier {
     }
 }
 
+impl Whisper {
+    /// Which vectors are of frames that hold sound: each is of two, of which the first decides, as transformers counts them.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[batch, frames / 2]`
+    fn sounding(&self, inputs: &Inputs, batch: usize) -> Result<Mask, ModelError> {
+        let (frames, vectors, device) = (self.config.frames(), self.config.max_source_positions, inputs.device());
+        let Some((shape, marks)) = inputs.maybe_whole::<2>("attention_mask", "[batch, frames]")? else {
+            return Ok(Mask::all_kept(batch, vectors, device));
+        };
+        if shape != [batch, frames] {
+            return Err(refused("attention_mask", &format!("shape [{batch}, {frames}]"), &format!("{shape:?}")));
+        }
+        let kept: Vec<bool> = marks.iter().step_by(2).map(|&mark| mark != 0).collect();
+        Ok(Mask::from_kept(&kept, batch, vectors, device))
+    }
+}
+
 /// The states added up, each multiplied by its share in the softmax of the weights.
 ///
 /// # Shapes
@@ -156,7 +176,10 @@ fn weighted_sum(states: &[Tensor<3>], weights: Tensor<1>) -> Tensor<3> {
 
 impl Forward for Whisper {
     fn wants(&self) -> Vec<Wanted> {
-        let mut wants = vec![Wanted::needed("input_features", "[batch, bands, frames]")];
+        let mut wants = vec![
+            Wanted::needed("input_features", "[batch, bands, frames]"),
+            Wanted::optional("attention_mask", "[batch, frames]"),
+        ];
         if self.head.is_some() {
             wants.push(Wanted::optional("labels", "[batch]"));
         }
@@ -165,14 +188,16 @@ impl Forward for Whisper {
 
     fn forward(&self, inputs: &Inputs) -> Result<Outputs, ModelError> {
         let log_mel = inputs.tensor::<3>("input_features", "[batch, bands, frames]")?;
-        let [_, bands, frames] = log_mel.dims();
+        let [batch, bands, frames] = log_mel.dims();
         let expected = [self.config.num_mel_bins, self.config.frames()];
         if [bands, frames] != expected {
             let [bands_wanted, frames_wanted] = expected;
             let expected = format!("{bands_wanted} bands of {frames_wanted} frames, the sound padded or cut to them");
             return Err(refused("input_features", &expected, &format!("{bands} bands of {frames} frames")));
         }
+        let sounding = self.sounding(inputs, batch)?;
         let states = self.encoder.hidden_states(log_mel);
+        let embedding = Tokens::new(states[states.len() - 1].clone(), sounding).mean();
         let outputs = match &self.head {
             None => Outputs::new().with("last_hidden_state", states[states.len() - 1].clone()),
             Some(head) => {
@@ -180,7 +205,7 @@ impl Forward for Whisper {
                 Outputs::new().with_maybe("loss", label_loss::<1>(inputs, logits.clone())?).with("logits", logits)
             }
         };
-        Ok(outputs.with_hidden_states(states))
+        Ok(outputs.with("sound_embedding", embedding).with_hidden_states(states))
     }
 }
 
@@ -219,5 +244,29 @@ mod tests {
         let error = given([1, 4, 8]).unwrap_err().to_string();
         assert!(error.contains("4 bands of 6 frames, the sound padded or cut to them, found 4 bands of 8"), "{error}");
         assert!(given([2, 4, 6]).is_ok());
+    }
+
+    #[test]
+    fn the_vector_of_a_sound_is_the_mean_over_what_sounds() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        let sizes = WhisperConfig { num_mel_bins: 2, d_model: 4, encoder_attention_heads: 2, ..Default::default() };
+        let config = WhisperConfig { encoder_layers: 1, encoder_ffn_dim: 8, max_source_positions: 4, ..sizes };
+        let model = Whisper { encoder: config.init(&device).unwrap(), head: None, config };
+        let log_mel = (0..32).map(|value| value as f32 / 32.0).collect();
+        let inputs = Inputs::new(&device).floats("input_features", &[2, 2, 8], log_mel);
+        // Three frames are two vectors; of nothing that sounds there is no mean.
+        let marks = vec![1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let outputs = model.forward(&inputs.clone().whole("attention_mask", &[2, 8], marks)).unwrap();
+        let values = |name: &str| {
+            let output = outputs.get(name).expect("it is given").values.clone();
+            output.into_data().try_to_vec::<f32>().expect("f32")
+        };
+        let (vectors, found) = (values("last_hidden_state"), values("sound_embedding"));
+        for dim in 0..4 {
+            assert!((found[dim] - (vectors[dim] + vectors[4 + dim]) / 2.0).abs() < 1e-6);
+        }
+        assert_eq!(found[4..], [0.0; 4]);
+        let error = model.forward(&inputs.whole("attention_mask", &[2, 4], vec![1; 8])).unwrap_err().to_string();
+        assert_eq!(error, "input attention_mask: expected shape [2, 8], found [2, 4]");
     }
 }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LogMel, check_samples, check_sizes};
+use super::{LogMel, MOST_VALUES, check_samples, check_sizes};
 use crate::DataError;
 use crate::mel_filters::{MelFilters, MelFiltersConfig, MelScale};
 use crate::spectrogram::{Spectrogram, SpectrogramConfig, hann};
@@ -66,6 +66,7 @@ impl AstLogMelConfig {
             ("sampling_rate", self.sampling_rate, 64, 1_000_000),
             ("num_mel_bins", self.num_mel_bins, 1, 4_096),
             ("max_length", self.max_length, 1, 1_000_000),
+            ("max_length times num_mel_bins", self.max_length.saturating_mul(self.num_mel_bins), 1, MOST_VALUES),
         ];
         check_sizes("audio-spectrogram-transformer", &sizes)?;
         if self.do_normalize && !(self.mean.is_finite() && self.std.is_finite() && self.std != 0.0) {
@@ -95,10 +96,20 @@ impl AstLogMelConfig {
 }
 
 impl AstLogMel {
+    /// Samples a second.
+    pub fn rate(&self) -> usize {
+        self.config.sampling_rate
+    }
+
+    /// The most samples that are read of a sound.
+    pub fn most_samples(&self) -> usize {
+        (self.config.max_length - 1) * HOP + FRAME
+    }
+
     /// `[frames, bands]`, the input `input_values` of one sound.
     pub fn extract(&mut self, samples: &[f32]) -> Result<LogMel, DataError> {
         let (whole, bands) = (self.config.max_length, self.filters.len());
-        let samples = &samples[..samples.len().min((whole - 1) * HOP + FRAME)];
+        let samples = &samples[..samples.len().min(self.most_samples())];
         check_samples(samples)?;
         let frames = self.spectrogram.frames(samples.len());
         if frames == 0 {

@@ -6,13 +6,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LogMel, check_samples, check_sizes};
+use super::{LogMel, MOST_VALUES, check_samples, check_sizes};
 use crate::DataError;
 use crate::mel_filters::{MelFilters, MelFiltersConfig, MelScale};
 use crate::spectrogram::{Spectrogram, SpectrogramConfig, hann, reflected};
 
 /// The least power whose logarithm is taken.
 const FLOOR: f64 = 1e-10;
+/// Pictures of a sound under [`ClapTruncation::Fusion`].
+const PICTURES: usize = 4;
 
 /// Settings, under the names of `preprocessor_config.json` and with transformers' defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,6 +95,7 @@ impl ClapLogMelConfig {
             ("max_length_s", self.max_length_s, 1, 3_600),
             ("fft_window_size", self.fft_window_size, 2, 65_536),
             ("samples of a sound", self.samples(), self.fft_window_size / 2 + 1, 1 << 28),
+            ("values of a sound", self.values(), 1, MOST_VALUES / PICTURES),
         ];
         check_sizes("clap", &sizes)?;
         let (lowest, highest) = (self.frequency_min, self.frequency_max);
@@ -120,14 +123,28 @@ impl ClapLogMelConfig {
     fn samples(&self) -> usize {
         self.max_length_s.saturating_mul(self.sampling_rate)
     }
+
+    fn values(&self) -> usize {
+        (self.samples() / self.hop_length.max(1) + 1).saturating_mul(self.feature_size)
+    }
 }
 
 impl ClapLogMel {
+    /// Samples a second.
+    pub fn rate(&self) -> usize {
+        self.config.sampling_rate
+    }
+
+    /// The most samples that are read of a sound.
+    pub fn most_samples(&self) -> usize {
+        self.config.samples()
+    }
+
     /// `[pictures, frames, bands]`, the input `input_features` of one sound: one picture, or four under [`ClapTruncation::Fusion`].
     ///
     /// `begin` is the first sample that is read of a sound that is too long, and has no meaning for others.
     pub fn extract(&mut self, samples: &[f32], begin: usize) -> Result<LogMel, DataError> {
-        let whole = self.config.samples();
+        let whole = self.most_samples();
         let is_fusion = self.config.truncation == ClapTruncation::Fusion;
         if samples.len() <= whole {
             check_samples(samples)?;
@@ -173,7 +190,7 @@ impl ClapLogMel {
             let power = self.spectrogram.power(&padded, frame);
             values.extend(self.filters.apply(power).map(|power| (10.0 * power.max(FLOOR).log10()) as f32));
         }
-        let pictures = if self.config.truncation == ClapTruncation::Fusion { 4 } else { 1 };
+        let pictures = if self.config.truncation == ClapTruncation::Fusion { PICTURES } else { 1 };
         LogMel { shape: vec![pictures, frames, bands], values: values.repeat(pictures) }
     }
 }

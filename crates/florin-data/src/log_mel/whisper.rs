@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LogMel, check_samples, check_sizes};
+use super::{LogMel, MOST_VALUES, check_samples, check_sizes};
 use crate::DataError;
 use crate::mel_filters::{MelFilters, MelFiltersConfig, MelScale};
 use crate::spectrogram::{Spectrogram, SpectrogramConfig, hann, reflected};
@@ -66,6 +66,7 @@ impl WhisperLogMelConfig {
             ("n_fft", self.n_fft, 2, 65_536),
             ("samples of a chunk", self.chunk_length.saturating_mul(self.sampling_rate), self.n_fft / 2 + 1, 1 << 28),
             ("hop_length below the samples of a chunk", self.hop_length, 1, self.samples()),
+            ("values of a chunk", self.values(), 1, MOST_VALUES),
         ];
         check_sizes("whisper", &sizes)?;
         if !self.padding_value.is_finite() {
@@ -91,12 +92,26 @@ impl WhisperLogMelConfig {
     fn samples(&self) -> usize {
         self.chunk_length.saturating_mul(self.sampling_rate)
     }
+
+    fn values(&self) -> usize {
+        (self.samples() / self.hop_length.max(1)).saturating_mul(self.feature_size)
+    }
 }
 
 impl WhisperLogMel {
+    /// Samples a second.
+    pub fn rate(&self) -> usize {
+        self.config.sampling_rate
+    }
+
+    /// The most samples that are read of a sound.
+    pub fn most_samples(&self) -> usize {
+        self.config.samples()
+    }
+
     /// `[bands, frames]`, the input `input_features` of one sound.
     pub fn extract(&mut self, samples: &[f32]) -> Result<LogMel, DataError> {
-        let whole = self.config.samples();
+        let whole = self.most_samples();
         let samples = &samples[..samples.len().min(whole)];
         check_samples(samples)?;
         let mut padded = samples.to_vec();
