@@ -184,8 +184,9 @@ impl<'a> Comparison<'a> {
         let entries: Vec<f64> = chosen.into_iter().map(|index| found[index as usize]).collect();
         self.row(name, &entries, tolerance, None);
         self.row(&format!("{name}.norm"), &[norm], tolerance, None);
-        // Terms of a sum cancel; its rounding errors are those of the terms.
-        self.row(&format!("{name}.sum"), &[found.iter().sum()], tolerance, Some(norm));
+        // Terms of a sum cancel, and may err together: its rounding errors are counted in the sum of their magnitudes.
+        let magnitudes = found.iter().map(|value| value.abs()).sum();
+        self.row(&format!("{name}.sum"), &[found.iter().sum()], tolerance, Some(magnitudes));
     }
 
     /// The same of values each of which must be the expected one to the last bit.
