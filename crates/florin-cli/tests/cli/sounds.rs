@@ -153,7 +153,10 @@ fn what_is_no_sound_is_refused_by_name() {
     let (picture, _) = receipt(folder.path());
     refused(&["embed", path(&whisper), path(&picture)], "expected one that takes pictures");
     refused(&["embed", path(&whisper), "--sounds", path(&picture)], "expected a sound; known: .wav");
-    refused(&["embed", path(&whisper), path(&picture), path(&tone)], "choose one kind with --pictures, --sounds or --clips");
+    refused(
+        &["embed", path(&whisper), path(&picture), path(&tone)],
+        "choose one kind with --pictures, --sounds or --clips",
+    );
     refused(&["embed", path(&whisper), "--text", "a", path(&tone)], "texts and sounds go separately");
     refused(&["embed", path(&whisper), "--text", "a"], "expected one that takes texts");
     let list = at("list.txt", b"tone.wav\n\n");
