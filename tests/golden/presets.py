@@ -18,7 +18,9 @@ def count(config: dict) -> int:
         options = {"add_pooling_layer": False} if architecture == "BertModel" else {}
         model = kind(settings, **options)
     part = model.get_encoder() if architecture.startswith("Whisper") else model
-    return sum(parameter.numel() for parameter in part.parameters())
+    # What batch norms have seen is not trained, but stored and counted.
+    seen = sum(buffer.numel() for name, buffer in part.named_buffers() if ".running_" in name)
+    return seen + sum(parameter.numel() for parameter in part.parameters())
 
 
 def main() -> None:

@@ -312,8 +312,7 @@ pub(crate) struct VerifyOptions {
   florin embed CLIP frames/ --clips --frames 16 --out clip.npy
   head -1000 chats.log | florin embed minilm > vectors.jsonl
 
-A table (.parquet, .csv, .jsonl) gives the texts of a column, a folder its pictures, sounds or clips, any other file its lines. With --pictures,
---sounds or --clips columns and lines name files, which stand beside the table. Without --out, vectors go to stdout as JSON lines. With --out a run that was stopped goes on where it was: the same command again is enough.")]
+A table (.parquet, .csv, .jsonl) gives the texts of a column, a folder its pictures, sounds or clips, any other file its lines. With --pictures, --sounds or --clips columns and lines name files, which stand beside the table. Without --out, vectors go to stdout as JSON lines. With --out a run that was stopped goes on where it was: the same command again is enough.")]
 pub(crate) struct EmbedOptions {
     /// A name for `florin pull`, or a checkpoint folder with its tokenizer, image processor or feature extractor
     #[arg(value_name = "NAME|DIR")]
@@ -417,8 +416,7 @@ pub(crate) enum SearchCommand {
   florin search build minilm tickets.parquet --column text --index tickets.index
   florin search build CLIP scans/ --index scans.index
 
-Things are read as `florin embed` reads them. The index then holds exactly these: new and changed ones are embedded, others that it held are
-taken out. A build that was stopped goes on where it was: the same command again is enough.")]
+Things are read as `florin embed` reads them. The index then holds exactly these: new and changed ones are embedded, others that it held are taken out. A build that was stopped goes on where it was: the same command again is enough.")]
 pub(crate) struct BuildOptions {
     /// A name for `florin pull`, or a checkpoint folder with its tokenizer, image processor or feature extractor
     #[arg(value_name = "NAME|DIR")]
@@ -443,7 +441,7 @@ pub(crate) struct BuildOptions {
   florin search query scans.index \"a taxi receipt\"           # pictures by words, with CLIP
   florin search query scans.index --like other.jpg --exact --json
 
-Without --exact a graph of neighbours is walked (HNSW), which misses a few and is faster the larger the index is.")]
+Without --exact a graph of neighbours is walked (HNSW), which misses a few and is the faster the larger the index is.")]
 pub(crate) struct QueryOptions {
     /// Folder of the index
     #[arg(value_name = "INDEX")]

@@ -1,5 +1,9 @@
 //! The binary as users and their accidents treat it: what it promises, what it leaves behind, and what it says of bad input.
 
+#[path = "cli/clips.rs"]
+mod clips;
+#[path = "cli/search.rs"]
+mod search;
 #[path = "cli/sounds.rs"]
 mod sounds;
 
@@ -571,105 +575,9 @@ fn texts_become_vectors_on_stdout_and_in_files_and_what_cannot_is_refused() {
 }
 
 #[test]
-fn an_index_is_built_kept_up_to_date_and_asked() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let at = |name: &str| folder.path().join(name).display().to_string();
-    let (model, index, lines) = (at("model"), at("notes.index"), at("notes.txt"));
-    fs::create_dir(&model).expect("a new folder");
-    checkpoint(Path::new(&model));
-    tokenizer(Path::new(&model));
-    fs::write(&lines, "total owed\ntotal\nowed\ntotal\n").expect("a small file");
-    let build = ["search", "build", &model, &lines, "--index", &index, "--json"];
-    let counts =
-        |done: &Value| [&done["total"], &done["added"], &done["removed"]].map(|count| count.as_u64().unwrap_or(99));
-    assert_eq!(counts(&json_of(&build)), [3, 3, 0], "a text that stands there twice is one");
-    assert_eq!(counts(&json_of(&build)), [3, 0, 0], "nothing is embedded again");
-    fs::write(&lines, "total owed\nowed\nowed total\n").expect("a small file");
-    assert_eq!(counts(&json_of(&build)), [3, 1, 1]);
-    for exact in [&["--exact"][..], &[]] {
-        let asked = ["search", "query", &index, "total owed", "owed", "--count", "2", "--json"];
-        let found = json_of(&[&asked[..], exact].concat());
-        for (row, query) in [(0, "total owed"), (1, "owed")] {
-            let (first, rest) = (&found[row]["found"][0], &found[row]["found"]);
-            assert_eq!(
-                (&found[row]["query"], &first["name"], rest.as_array().map(Vec::len)),
-                (&json!(query), &json!(query), Some(2))
-            );
-            assert!((first["similarity"].as_f64().expect("a number") - 1.0).abs() < 1e-5);
-        }
-    }
-    let table = text(&florin(&["search", "query", &index, "owed"]).stdout);
-    assert!(table.contains("RANK") && table.contains("1.0000") && !table.contains("QUERY"), "{table}");
-    // A copy of the model is the model; other weights under its name are not.
-    let copy = at("copy");
-    fs::rename(&model, &copy).expect("it is there");
-    assert!(refusal(&["search", "query", &index, "owed"]).contains("say where it is with --model"));
-    assert!(florin(&["search", "query", &index, "owed", "--model", &copy]).status.success());
-    fs::write(Path::new(&copy).join("sentence_bert_config.json"), "{\"max_seq_length\": 4}").expect("a small file");
-    let other = refusal(&["search", "query", &index, "owed", "--model", &copy]);
-    assert!(other.contains("is not the model that the index was built with"), "{other}");
-    let another = refusal(&["search", "build", &copy, &lines, "--index", &index]);
-    assert!(another.contains("go into another folder"), "{another}");
-    assert!(refusal(&["search", "query", &lines, "owed"]).contains("expected a folder with data.mdb"));
-    assert_eq!(florin(&["search", "query", &index]).status.code(), Some(2));
-}
-
-#[test]
 fn a_published_architecture_is_known_by_name() {
     let found = json_of(&["inspect", "clip-vit-base-patch32", "--json"]);
     assert_eq!((&found["architecture"], &found["parameters"]), (&json!("CLIPModel"), &json!(151_277_313)));
     let unknown = refusal(&["inspect", "clip-vit-base-patch23"]);
     assert!(unknown.contains("meant clip-vit-base-patch32?"), "{unknown}");
-}
-
-#[test]
-fn a_clip_is_the_mean_of_its_frames_or_what_a_model_of_clips_sees() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let at = |name: &str| folder.path().join(name);
-    let (pictures, clips, frames) = (at("clip"), at("videomae"), at("frames"));
-    for (model, config, processor) in [
-        (
-            &pictures,
-            json!({"model_type": "clip_vision_model", "architectures": ["CLIPVisionModelWithProjection"], "hidden_size": 8, "intermediate_size": 8,
-                "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 4, "patch_size": 2, "projection_dim": 6}),
-            "CLIPImageProcessor",
-        ),
-        (
-            &clips,
-            json!({"model_type": "videomae", "architectures": ["VideoMAEModel"], "hidden_size": 8, "intermediate_size": 8, "num_frames": 4,
-                "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 4, "patch_size": 2, "tubelet_size": 2}),
-            "VideoMAEImageProcessor",
-        ),
-    ] {
-        fs::create_dir(model).expect("a new folder");
-        untrained(model, &config);
-        let processor = json!({"image_processor_type": processor, "size": {"shortest_edge": 4}, "crop_size": {"height": 4, "width": 4}});
-        fs::write(model.join("preprocessor_config.json"), processor.to_string()).expect("a small file");
-    }
-    fs::create_dir(&frames).expect("a new folder");
-    for number in 0..5_u8 {
-        let picture = image::RgbImage::from_fn(6, 5, |x, y| image::Rgb([number * 50, x as u8 * 40, y as u8 * 40]));
-        picture.save(frames.join(format!("{number}.png"))).expect("a small picture");
-    }
-    let vectors = |arguments: &[&str]| -> Vec<Vec<f64>> {
-        let said = florin(&[&["embed"], arguments].concat());
-        assert!(said.status.success(), "{}", text(&said.stderr));
-        let lines = text(&said.stdout);
-        let row = |line: &str| serde_json::from_str::<Value>(line).expect("a line")["embedding"].clone();
-        lines.lines().map(|line| serde_json::from_value(row(line)).expect("numbers")).collect()
-    };
-    let each = vectors(&[path(&pictures), path(&frames)]);
-    let whole = vectors(&[path(&pictures), path(&frames), "--clips", "--frames", "3"]);
-    assert_eq!((each.len(), whole.len(), whole[0].len()), (5, 1, 6));
-    for (number, found) in whole[0].iter().enumerate() {
-        // The first, the middle and the last.
-        let mean = (each[0][number] + each[2][number] + each[4][number]) / 3.0;
-        assert!((found - mean).abs() < 1e-6, "{found} is not {mean}");
-    }
-    let seen = vectors(&[path(&clips), path(&frames), "--clips"]);
-    assert_eq!((seen.len(), seen[0].len()), (1, 8));
-    let other = refusal(&["embed", path(&clips), path(&frames), "--clips", "--frames", "3"]);
-    assert!(other.contains("expected 4, for which the model was made, found 3"), "{other}");
-    fs::write(at("broken.gif"), b"GIF89a").expect("a small file");
-    assert!(refusal(&["embed", path(&pictures), path(&at("broken.gif"))]).contains("broken.gif"));
 }
