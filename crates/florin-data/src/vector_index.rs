@@ -49,7 +49,7 @@ pub struct VectorIndex {
 /// What all vectors of an index have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexAbout {
-    /// What made them, such as a model's folder.
+    /// What made them, such as a model's folder: where it was when something was added last.
     pub model: String,
     /// What tells that model from another that stands in its place.
     pub fingerprint: String,
@@ -105,7 +105,15 @@ struct Candidate {
 
 impl VectorIndex {
     /// Opens an index to change it; makes an empty one where there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the folder holds other things: an index has one of its own.
     pub fn create(path: &Path) -> Result<Self, DataError> {
+        let is_used = std::fs::read_dir(path).is_ok_and(|mut inside| inside.next().is_some());
+        if is_used && !path.join(FILE).is_file() {
+            return Err(refused(path, format!("expected a new folder, or one with {FILE}; found other files in it")));
+        }
         std::fs::create_dir_all(path).map_err(|source| DataError::File {
             action: "create",
             path: path.into(),
@@ -159,7 +167,10 @@ impl VectorIndex {
     ///
     /// If what the vectors have in common is not what the index says, or a vector has no direction.
     pub fn add(&self, about: &IndexAbout, things: &[IndexedThing], vectors: &[Vec<f32>]) -> Result<(), DataError> {
-        if let Some(other) = self.about()?.filter(|other| other != about) {
+        let differs = |other: &IndexAbout| {
+            (&other.fingerprint, &other.kind, other.dim) != (&about.fingerprint, &about.kind, about.dim)
+        };
+        if let Some(other) = self.about()?.filter(differs) {
             return Err(self.refused(format!("it holds vectors of another kind: {other:?}, found {about:?}")));
         }
         let databases = self.create_databases()?;
@@ -229,7 +240,12 @@ impl VectorIndex {
             }
             reader => reader.map_err(|error| self.refused(error))?,
         };
-        let mut best = BinaryHeap::with_capacity(count.saturating_add(1).min(reader.n_items() as usize + 1));
+        let all = reader.n_items() as usize;
+        let count = count.min(all);
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let mut best = BinaryHeap::with_capacity(count + 1);
         let mut see = |id: u32, vector: &[f32]| {
             best.push(Candidate { similarity: dot(&query, vector), id });
             if best.len() > count {
@@ -245,7 +261,7 @@ impl VectorIndex {
             }
             Search::Approximate { candidates } => {
                 let mut asked = reader.nns(count);
-                let found = asked.ef_search(candidates.max(count)).by_vector(&transaction, &query);
+                let found = asked.ef_search(candidates.clamp(count, all)).by_vector(&transaction, &query);
                 for (id, _) in found.map_err(|error| self.refused(error))?.into_nns() {
                     let vector = reader.item_vector(&transaction, id).map_err(|error| self.refused(error))?;
                     see(id, &vector.unwrap_or_default());
@@ -415,6 +431,16 @@ mod tests {
             assert!(!names(&found).contains(&"4") && !names(&found).contains(&"7"));
             assert_eq!(names(&index.nearest(&vectors[25], 1, search).unwrap()), ["25"]);
         }
+        let all: Vec<u32> = index.things().unwrap().into_values().collect();
+        index.remove(&all).unwrap();
+        index.link().unwrap();
+        for search in [Search::Exact, Search::Approximate { candidates: 100 }] {
+            assert_eq!(index.nearest(&vectors[4], 3, search).unwrap(), []);
+        }
+        index.add(&IndexAbout { model: "moved".into(), ..about() }, &things[..2], &vectors[..2]).unwrap();
+        index.link().unwrap();
+        assert_eq!(index.about().unwrap().unwrap().model, "moved");
+        assert_eq!(names(&index.nearest(&vectors[1], 1, Search::Approximate { candidates: 10 }).unwrap()), ["1"]);
     }
 
     #[test]
@@ -422,6 +448,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let missing = VectorIndex::open(folder.path()).err().unwrap().to_string();
         assert!(missing.contains("expected a folder with data.mdb"), "{missing}");
+        let used = tempfile::tempdir().unwrap();
+        std::fs::write(used.path().join("letter.txt"), "dear").unwrap();
+        let refused = VectorIndex::create(used.path()).err().unwrap().to_string();
+        assert!(refused.contains("found other files in it"), "{refused}");
         let index = VectorIndex::create(folder.path()).unwrap();
         let zero = index.add(&about(), &[thing("nothing")], &[vec![0.0; DIM]]).unwrap_err().to_string();
         assert!(zero.contains("the vector of nothing has no direction"), "{zero}");
