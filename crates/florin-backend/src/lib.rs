@@ -12,6 +12,7 @@ mod optimiser;
 
 pub use device::{BackendError, DeviceInfo, available, device, seed};
 pub use fused::AdamWStep;
+pub use kernels::transpose::transpose;
 pub use operations::{
     Activation, AttentionOptions, activation, add_norm, attention, cross_entropy, embedding, layer_norm, linear,
     linear_activation, log_softmax, product, softmax,

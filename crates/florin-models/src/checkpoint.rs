@@ -181,8 +181,7 @@ fn taken(mut values: Vec<f32>, expected: &[usize], part: Part) -> Vec<f32> {
 
 fn transposed(tensor: &StoredTensor) -> StoredTensor {
     let [rows, columns] = tensor.shape[..] else { return tensor.clone() };
-    let values = (0..columns).flat_map(|column| (0..rows).map(move |row| tensor.values[row * columns + column]));
-    StoredTensor { shape: vec![columns, rows], values: values.collect() }
+    StoredTensor { shape: vec![columns, rows], values: florin_backend::transpose(&tensor.values, rows, columns) }
 }
 
 #[cfg(test)]

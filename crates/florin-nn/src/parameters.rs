@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::DType;
+use florin_backend::transpose;
 
 /// One parameter outside a device: row-major f32 with the shape it has in a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -205,23 +206,6 @@ impl ModuleMapper for Freezer<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         if (self.frozen)(&self.place.name()) { param.set_require_grad(false) } else { param }
     }
-}
-
-/// The transpose of a `[rows, columns]` matrix.
-fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    // Blocks keep both sides in the cache; a plain double loop is several times slower on an embedding-sized matrix.
-    const BLOCK: usize = 32;
-    let mut result = vec![0.0; values.len()];
-    for row in (0..rows).step_by(BLOCK) {
-        for column in (0..columns).step_by(BLOCK) {
-            for r in row..(row + BLOCK).min(rows) {
-                for c in column..(column + BLOCK).min(columns) {
-                    result[c * rows + r] = values[r * columns + c];
-                }
-            }
-        }
-    }
-    result
 }
 
 #[cfg(test)]

@@ -11,3 +11,4 @@ pub(crate) mod layer_norm;
 pub(crate) mod linear;
 pub(crate) mod product;
 pub(crate) mod rows;
+pub(crate) mod transpose;
