@@ -20,7 +20,7 @@ use burn::prelude::*;
 pub fn tubelets(clips: Tensor<5>, size: [usize; 3]) -> Tensor<3> {
     let (cut, [batch, tubelets, channels]) = cut(clips, size);
     let values = channels * size.iter().product::<usize>();
-    cut.permute([0, 1, 3, 5, 7, 2, 4, 6]).reshape([batch, tubelets, values])
+    cut.swap_dims(1, 2).reshape([batch, tubelets, values])
 }
 
 /// The same tubelets with the channels of each value side by side, as they are predicted.
@@ -31,17 +31,20 @@ pub fn tubelets(clips: Tensor<5>, size: [usize; 3]) -> Tensor<3> {
 /// - output: `[batch, tubelets, frames · height · width of a tubelet, channels]`
 pub(crate) fn tubelets_by_pixel(clips: Tensor<5>, size: [usize; 3]) -> Tensor<4> {
     let (cut, [batch, tubelets, channels]) = cut(clips, size);
-    cut.permute([0, 1, 3, 5, 2, 4, 6, 7]).reshape([batch, tubelets, size.iter().product::<usize>(), channels])
+    cut.swap_dims(2, 3).reshape([batch, tubelets, size.iter().product::<usize>(), channels])
 }
 
-/// `[batch, times, frames, rows, height, columns, width, channels]`, with batch, tubelets and channels.
-fn cut(clips: Tensor<5>, size: [usize; 3]) -> (Tensor<8>, [usize; 3]) {
+/// `[tubelets of all clips, frames, channels, height · width]`, with batch, tubelets of a clip and channels. Never more than six
+/// dimensions: ndarray's tensors have no more.
+fn cut(clips: Tensor<5>, size: [usize; 3]) -> (Tensor<4>, [usize; 3]) {
     let [batch, frames, channels, height, width] = clips.dims();
     let whole = [frames, height, width].iter().zip(size).all(|(&whole, part)| whole.is_multiple_of(part));
     assert!(whole, "{size:?} must divide {frames} x {height} x {width}");
     let [times, rows, columns] = [frames / size[0], height / size[1], width / size[2]];
-    let cut = clips.reshape([batch, times, size[0], channels, rows, size[1], columns, size[2]]);
-    (cut.permute([0, 1, 2, 4, 5, 6, 7, 3]), [batch, times * rows * columns, channels])
+    let cut = clips.reshape([batch * times, size[0] * channels, rows, size[1], columns, size[2]]);
+    let tubelets = times * rows * columns;
+    let cut = cut.permute([0, 2, 4, 1, 3, 5]).reshape([batch * tubelets, size[0], channels, size[1] * size[2]]);
+    (cut, [batch, tubelets, channels])
 }
 
 /// Which tubelets of each row a model does not see; every row hides as many.
