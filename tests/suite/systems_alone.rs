@@ -22,12 +22,25 @@ const READ_AT_THE_END: [&str; 3] = ["system_pair_siglip", "system_pair_siglip2",
 
 #[test]
 fn a_row_alone_is_the_row_in_the_batch() {
+    check("cpu");
+}
+
+/// The same on every other device of this build: minutes on a device without a graphics card, and so not part of the parity lane.
+#[test]
+fn a_row_alone_is_the_row_in_the_batch_on_other_devices() {
+    let others = florin_backend::available().into_iter().filter(|info| info.compiled && info.name != "cpu");
+    for info in others {
+        check(info.name);
+    }
+}
+
+fn check(name: &str) {
     for_each("system_", &|case| {
         if NOT_APART.contains(&case) {
             return;
         }
         let fixture = Fixture::open(case);
-        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        let device = florin_backend::device(name).unwrap_or_else(|error| panic!("{error}"));
         let system = opened(&fixture, &device);
         let together = system.forward(&inputs(&fixture, &device)).unwrap_or_else(|error| panic!("{case}: {error}"));
         let mut worst: f64 = 0.0;
@@ -42,7 +55,7 @@ fn a_row_alone_is_the_row_in_the_batch() {
                 worst = worst.max(compare(case, [row, rows], &together, &cut, true));
             }
         }
-        println!("alone {case}: largest difference {worst:.1e} of the largest value");
+        println!("alone {case} on {name}: largest difference {worst:.1e} of the largest value");
     });
 }
 
