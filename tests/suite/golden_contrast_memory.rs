@@ -56,7 +56,7 @@ fn golden_gru_states_and_gradients() {
     let fixture = Fixture::open("gru");
     let device = device();
     let module = Gru::new(fixture.config("input"), fixture.config("hidden"), &device);
-    let module = assign(module, &mut |name, _| Some(fixture.floats(name).1));
+    let module = assign(module, &mut |name, _| Some(fixture.floats(name).1.into()));
     let x = fixture.input::<3>("x", &device).require_grad();
     let state = fixture.input::<2>("state", &device).require_grad();
     let states = module.forward(x.clone(), Some(state.clone()));

@@ -8,7 +8,7 @@ const AMPLITUDE: f32 = 0.173_205_08;
 
 /// A module whose every parameter has its noise, norm scales around one.
 pub(crate) fn filled<M: Module>(module: M) -> M {
-    assign(module, &mut |name, shape| Some(values(name, shape.iter().product())))
+    assign(module, &mut |name, shape| Some(values(name, shape.iter().product()).into()))
 }
 
 /// The parameter of that name, in PyTorch's orientation.

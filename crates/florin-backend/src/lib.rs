@@ -12,6 +12,7 @@ mod optimiser;
 
 pub use device::{BackendError, DeviceInfo, available, device, seed};
 pub use fused::AdamWStep;
+pub use kernels::finite::count_not_finite;
 pub use kernels::transpose::transpose;
 pub use operations::{
     Activation, AttentionOptions, activation, add_norm, attention, cross_entropy, embedding, layer_norm, linear,

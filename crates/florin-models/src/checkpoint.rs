@@ -3,6 +3,7 @@
 //! A model directory is untrusted input: every shape is compared with the model before a tensor is made, and a tensor that is
 //! missing or unknown is an error, never a silent default. All of them are listed at once.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -41,7 +42,7 @@ pub fn fill<M: Module>(module: M, weights: &Weights, names: &Names) -> Result<M,
         }
         match weights.values(&name) {
             Ok(values) => {
-                let wrong = values.iter().filter(|value| !value.is_finite()).count();
+                let wrong = florin_backend::count_not_finite(&values);
                 if wrong > 0 {
                     not_finite.push(format!("{name} ({wrong} of {} numbers)", values.len()));
                 }
@@ -138,7 +139,7 @@ pub fn load_tensors(path: &Path) -> Result<BTreeMap<String, StoredTensor>, Model
     let weights = Weights::open_file(path)?;
     let stored = |name: &str| {
         let shape = weights.shape(name).unwrap_or_default().to_vec();
-        Ok((name.to_owned(), StoredTensor { shape, values: weights.values(name)? }))
+        Ok((name.to_owned(), StoredTensor { shape, values: weights.values(name)?.into_owned() }))
     };
     weights.names().map(stored).collect()
 }
@@ -168,14 +169,21 @@ fn without_leading_ones(shape: &[usize]) -> &[usize] {
 }
 
 /// The part of a tensor's values that is a parameter of this shape.
-fn taken(mut values: Vec<f32>, expected: &[usize], part: Part) -> Vec<f32> {
+fn taken<'a>(values: Cow<'a, [f32]>, expected: &[usize], part: Part) -> Cow<'a, [f32]> {
     match part {
         Part::Whole => values,
         Part::Rows { index, .. } => {
             let size = expected.iter().product::<usize>();
-            values.drain(index * size..(index + 1) * size).collect()
+            let rows = index * size..(index + 1) * size;
+            match values {
+                Cow::Borrowed(values) => Cow::Borrowed(&values[rows]),
+                Cow::Owned(mut values) => values.drain(rows).collect(),
+            }
         }
-        Part::Transposed => transposed(&StoredTensor { shape: whole_shape(expected, part), values }).values,
+        Part::Transposed => match whole_shape(expected, part)[..] {
+            [rows, columns] => Cow::Owned(florin_backend::transpose(&values, rows, columns)),
+            _ => values,
+        },
     }
 }
 

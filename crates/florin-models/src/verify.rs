@@ -117,7 +117,7 @@ fn read_inputs(reference: &Weights, device: &Device) -> Result<Inputs, ModelErro
         inputs = if reference.is_whole(stored) {
             inputs.whole(name, shape, reference.whole_numbers(stored)?)
         } else {
-            inputs.floats(name, shape, reference.values(stored)?)
+            inputs.floats(name, shape, reference.values(stored)?.into_owned())
         };
     }
     Ok(inputs)

@@ -12,6 +12,7 @@ mod pickle;
 mod stored;
 mod torch_file;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -185,16 +186,16 @@ impl Weights {
         self.entry(name).is_some_and(|(_, entry)| matches!(entry.format, I64 | I32 | I16 | I8 | U8 | BOOL))
     }
 
-    /// The values of a tensor as f32, row-major.
-    pub fn values(&self, name: &str) -> Result<Vec<f32>, ModelError> {
+    /// The values of a tensor as f32, row-major: lent where the file has them so.
+    pub fn values(&self, name: &str) -> Result<Cow<'_, [f32]>, ModelError> {
         let (file, entry) = self.entry(name).ok_or_else(|| self.absent(name))?;
         let data = file.data(entry);
         match entry.format {
-            Dtype::F32 => Ok(data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
+            Dtype::F32 => Ok(single(data)),
             Dtype::F64 => Ok(data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect()),
             Dtype::BF16 => Ok(data.as_chunks::<2>().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect()),
             Dtype::F16 => Ok(data.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect()),
-            Dtype::I8 | Dtype::I16 if self.has(&scale_of(name)) => self.scaled_back(name, &entry.shape),
+            Dtype::I8 | Dtype::I16 if self.has(&scale_of(name)) => self.scaled_back(name, &entry.shape).map(Cow::Owned),
             other => Err(file.format_error(name, "F32, F64, F16 or BF16", other)),
         }
     }
@@ -210,8 +211,8 @@ impl Weights {
         let row = numbers.len().div_ceil(scales.len());
         Ok(numbers
             .chunks(row)
-            .zip(scales)
-            .flat_map(|(row, scale)| row.iter().map(move |&n| n as f32 / scale))
+            .zip(&*scales)
+            .flat_map(|(row, &scale)| row.iter().map(move |&n| n as f32 / scale))
             .collect())
     }
 
@@ -224,7 +225,7 @@ impl Weights {
             Some((file, entry)) if entry.format == Dtype::F64 => {
                 Ok(file.data(entry).as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect())
             }
-            _ => Ok(self.values(name)?.into_iter().map(f64::from).collect()),
+            _ => Ok(self.values(name)?.iter().copied().map(f64::from).collect()),
         }
     }
 
@@ -252,6 +253,18 @@ impl Weights {
     }
 }
 
+/// Bytes as the numbers that they are: copied only where a file's numbers do not begin where a processor wants them, or where the
+/// machine has its bytes the other way round.
+fn single(data: Cow<'_, [u8]>) -> Cow<'_, [f32]> {
+    if let Cow::Borrowed(bytes) = data
+        && cfg!(target_endian = "little")
+        && let Ok(values) = bytemuck::try_cast_slice(bytes)
+    {
+        return Cow::Borrowed(values);
+    }
+    data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
 /// Where CTranslate2 keeps what a matrix of whole numbers was multiplied by.
 fn scale_of(name: &str) -> String {
     format!("{name}_scale")
@@ -266,7 +279,7 @@ mod tests {
         let read = |format, data: &[u8]| {
             let view = safetensors::tensor::TensorView::new(format, vec![2], data).unwrap();
             let bytes = safetensors::serialize([("a", view)], None).unwrap();
-            Weights::from_bytes(bytes, Path::new("model.safetensors")).unwrap().values("a").unwrap()
+            Weights::from_bytes(bytes, Path::new("model.safetensors")).unwrap().values("a").unwrap().into_owned()
         };
         assert_eq!(read(Dtype::F16, &[0x00, 0xc0, 0x01, 0x00]), [-2.0, 2f32.powi(-24)]);
         assert_eq!(read(Dtype::BF16, &[0x80, 0x3f, 0x00, 0xc0]), [1.0, -2.0]);
@@ -289,7 +302,7 @@ mod tests {
         index(r#"{"a": "one.safetensors", "b": "two.safetensors"}"#);
         let weights = Weights::open(folder.path()).unwrap();
         assert_eq!(weights.names().collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(weights.values("b").unwrap(), [1.0, 2.0]);
+        assert_eq!(weights.values("b").unwrap()[..], [1.0, 2.0]);
         index(r#"{"a": "../one.safetensors"}"#);
         let error = Weights::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains("`../one.safetensors` is not the name of a file in the same folder"), "{error}");
@@ -324,7 +337,7 @@ mod tests {
             Weights::from_bytes(bytes, Path::new("model.safetensors"))
         };
         let one = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
-        assert_eq!(header(one, 8).unwrap().values("a").unwrap(), [0.0; 2]);
+        assert_eq!(header(one, 8).unwrap().values("a").unwrap()[..], [0.0; 2]);
         let lies = [
             (one, 4),
             (one, 12),

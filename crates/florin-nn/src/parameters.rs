@@ -2,6 +2,7 @@
 //!
 //! A stored linear weight is `[output, input]`, as PyTorch has it, and transposed on the way in and out.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
@@ -64,8 +65,9 @@ impl Place {
     }
 }
 
-/// Values for a parameter, by its name and stored shape; none leaves it as it is.
-pub type Source<'a> = &'a mut dyn FnMut(&str, &[usize]) -> Option<Vec<f32>>;
+/// Values for a parameter, by its name and stored shape; none leaves it as it is. What is only turned round on its way to the module
+/// need not be copied before: it may be lent.
+pub type Source<'a, 'values> = &'a mut (dyn FnMut(&str, &[usize]) -> Option<Cow<'values, [f32]>> + 'a);
 
 /// Every parameter of a module by name.
 pub fn collect<M: Module>(module: &M) -> BTreeMap<String, StoredTensor> {
@@ -86,7 +88,7 @@ pub fn collect_gradients<M: Module>(module: &M, graph: &burn::tensor::Gradients)
 /// # Panics
 ///
 /// If `source` gives another number of values than the shape has.
-pub fn assign<M: Module>(module: M, source: Source<'_>) -> M {
+pub fn assign<M: Module>(module: M, source: Source<'_, '_>) -> M {
     module.map(&mut Assigner { place: Place::default(), source })
 }
 
@@ -155,12 +157,12 @@ impl ModuleVisitor for GradientCollector<'_> {
     }
 }
 
-struct Assigner<'a> {
+struct Assigner<'a, 'values> {
     place: Place,
-    source: Source<'a>,
+    source: Source<'a, 'values>,
 }
 
-impl ModuleMapper for Assigner<'_> {
+impl ModuleMapper for Assigner<'_, '_> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.place.enter(name, container);
     }
@@ -175,7 +177,7 @@ impl ModuleMapper for Assigner<'_> {
         let transposed = self.place.is_transposed();
         let stored: Vec<usize> = if transposed { shape.iter().rev().copied().collect() } else { shape.to_vec() };
         let Some(values) = (self.source)(&self.place.name(), &stored) else { return param };
-        let values = if transposed { transpose(&values, stored[0], stored[1]) } else { values };
+        let values = if transposed { transpose(&values, stored[0], stored[1]) } else { values.into_owned() };
         let data = TensorData::new(values, shape);
         if !param.is_initialized() {
             let tensor = Tensor::from_data(data, &param.lazy_device());
@@ -242,7 +244,7 @@ mod tests {
         assert_eq!(stored["weight"].shape, [70, 40], "a stored weight is [output, input]");
         let second = assign(Linear::new(40, 70, &device), &mut |name, shape| {
             assert_eq!(shape, stored[name].shape);
-            Some(stored[name].values.clone())
+            Some(Cow::Borrowed(&stored[name].values))
         });
         assert_eq!(collect(&second), stored);
     }

@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn weighs_the_past_by_the_decay_that_grows_from_a_tenth() {
         let device = florin_backend::device("cpu").expect("the cpu device is always there").autodiff();
-        let of = |value: f32| assign(Linear::without_bias(1, 1, &device), &mut |_, _| Some(vec![value]));
+        let of = |value: f32| assign(Linear::without_bias(1, 1, &device), &mut |_, _| Some(vec![value].into()));
         let mut average = WeightAverage::new(0.5);
         average.update(&of(8.0), 0); // copied
         average.update(&of(0.0), 1); // 2/11 of 8

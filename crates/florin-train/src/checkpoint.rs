@@ -2,6 +2,7 @@
 //!
 //! Only what training moves is stored: a frozen parameter is where the run's settings put it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::path::Path;
@@ -122,7 +123,7 @@ fn restore<M: Module>(
             mismatch.get_or_insert(format!("{name} has shape {:?}, the model expects {shape:?}", tensor.shape));
             return None;
         }
-        Some(tensor.values.clone())
+        Some(Cow::Borrowed(&tensor.values[..]))
     });
     if let Some(mismatch) = mismatch {
         return Err(mismatch);

@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn the_first_step_is_the_rate_against_the_gradient_and_only_matrices_decay() {
         let device = florin_backend::device("cpu").expect("the cpu device is always there").autodiff();
-        let layer = assign(Linear::new(1, 1, &device), &mut |_, _| Some(vec![4.0]));
+        let layer = assign(Linear::new(1, 1, &device), &mut |_, _| Some(vec![4.0].into()));
         let x = Tensor::<2>::from_floats([[0.003]], &device);
         let gradients = Gradients::of(&layer, layer.forward(x).sum().backward());
         let groups = vec![ParameterGroup { prefix: String::new(), learning_rate: 0.5, weight_decay: 0.25 }];

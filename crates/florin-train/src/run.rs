@@ -1,5 +1,6 @@
 //! The loop.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -160,7 +161,7 @@ pub fn train<O: Objective>(
     let best = state.progress.best;
     let mut model = for_inference(&state);
     if !state.best.is_empty() {
-        model = assign(model, &mut |name, _| state.best.get(name).map(|tensor| tensor.values.clone()));
+        model = assign(model, &mut |name, _| state.best.get(name).map(|tensor| Cow::Borrowed(&tensor.values[..])));
     }
     Ok(Trained { model, best, steps })
 }
@@ -324,7 +325,7 @@ mod tests {
     /// Trains; an evaluation fails where `killed` says so, which ends the run as abruptly as a kill.
     fn trained(config: &TrainConfig, checkpoint: Option<PathBuf>, killed: bool) -> Result<Vec<f32>, TrainError> {
         let device = florin_backend::device("cpu").expect("the cpu device is always there").autodiff();
-        let model = assign(Linear::new(1, 1, &device), &mut |_, _| Some(vec![0.3]));
+        let model = assign(Linear::new(1, 1, &device), &mut |_, _| Some(vec![0.3].into()));
         let session = Session { config, checkpoint, device: &device };
         let mut evaluate = |_: &Linear, step| match killed {
             true => Err(TrainError::Settings("killed".into())),
@@ -355,7 +356,7 @@ mod tests {
         let device = florin_backend::device("cpu").expect("the cpu device is always there").autodiff();
         for accumulate in [1, 3] {
             let config = TrainConfig { accumulate, steps: 1, ..one.clone() };
-            let model = assign(Linear::new(1, 1, &device), &mut |_, _| Some(vec![0.3]));
+            let model = assign(Linear::new(1, 1, &device), &mut |_, _| Some(vec![0.3].into()));
             let session = Session { config: &config, checkpoint: None, device: &device };
             let mut evaluate = |_: &Linear, step| Ok(Evaluation { step, score: 0.0, parts: vec![] });
             train(&session, &mut Same, model, &Points(&device, RefCell::default()), &mut evaluate, &mut norms).unwrap();
@@ -370,7 +371,7 @@ mod tests {
     #[test]
     fn every_step_has_batches_and_noise_of_its_own() {
         let device = florin_backend::device("cpu").expect("the cpu device is always there").autodiff();
-        let model = assign(Linear::new(1, 1, &device), &mut |_, _| Some(vec![0.3]));
+        let model = assign(Linear::new(1, 1, &device), &mut |_, _| Some(vec![0.3].into()));
         // Nothing moves, so that only batches and noise can make a step's loss differ from another's.
         let mut config = TrainConfig { evaluate_every: 0, average: None, ..config() };
         config.optimiser.groups[0].learning_rate = 0.0;

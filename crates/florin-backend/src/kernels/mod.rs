@@ -6,6 +6,7 @@
 pub(crate) mod activation;
 pub(crate) mod adamw;
 pub(crate) mod attention;
+pub(crate) mod finite;
 pub(crate) mod float_math;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;

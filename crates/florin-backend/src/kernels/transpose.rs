@@ -1,9 +1,11 @@
 //! The transpose of a matrix on the host, for weights on their way from a file and back.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-/// Columns of a strip: as many numbers as a cache line holds, so that each line that is read is used whole.
-const STRIP: usize = 16;
+/// Rows and columns of a tile: as many numbers as a cache line holds, so that each line is read whole and written whole.
+const TILE: usize = 16;
 
 /// The transpose of a matrix `[rows, columns]`, row-major.
 ///
@@ -16,15 +18,38 @@ pub fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     if values.is_empty() {
         return result;
     }
-    result.par_chunks_mut(STRIP * rows).enumerate().for_each(|(strip, out)| {
-        let (first, width) = (strip * STRIP, out.len() / rows);
-        for (row, line) in values.chunks_exact(columns).enumerate() {
-            for (column, &value) in line[first..first + width].iter().enumerate() {
-                out[column * rows + row] = value;
-            }
+    result.par_chunks_mut(TILE * rows).enumerate().for_each(|(strip, out)| {
+        let strip = strip * TILE..strip * TILE + out.len() / rows;
+        for (place, lines) in values.chunks(TILE * columns).enumerate() {
+            turn(lines, columns, strip.clone(), out, rows, place * TILE);
         }
     });
     result
+}
+
+/// Turns the columns of a few lines into a few numbers of each line of `out`, behind the first `row` of them.
+fn turn(lines: &[f32], columns: usize, strip: Range<usize>, out: &mut [f32], rows: usize, row: usize) {
+    let width = strip.len();
+    if width < TILE || lines.len() < TILE * columns {
+        for (place, line) in lines.chunks_exact(columns).enumerate() {
+            for (column, &value) in line[strip.clone()].iter().enumerate() {
+                out[column * rows + row + place] = value;
+            }
+        }
+        return;
+    }
+    // By way of an array that stays in the innermost cache: written straight, lines far apart would take turns in it. All lengths are
+    // constants, which makes the loops twice as fast.
+    let mut tile = [[0.0; TILE]; TILE];
+    for place in 0..TILE {
+        let line = &lines[place * columns + strip.start..][..TILE];
+        for (turned, &value) in tile.iter_mut().zip(line) {
+            turned[place] = value;
+        }
+    }
+    for (column, turned) in tile.iter().enumerate() {
+        out[column * rows + row..][..TILE].copy_from_slice(turned);
+    }
 }
 
 #[cfg(test)]

@@ -157,9 +157,9 @@ mod tests {
         let weights =
             crate::weights::Weights::from_ctranslate2_bytes(bytes, std::path::Path::new("model.bin")).unwrap();
         assert_eq!(weights.specification(), Some("WhisperSpec"));
-        assert_eq!(weights.values("a/weight").unwrap(), [0.5, 1.0, 0.75, -1.0]);
-        assert_eq!(weights.values("b/weight").unwrap(), [1.0, -0.5]);
-        assert_eq!(weights.values("d/bias").unwrap(), [-2.0]);
+        assert_eq!(weights.values("a/weight").unwrap()[..], [0.5, 1.0, 0.75, -1.0]);
+        assert_eq!(weights.values("b/weight").unwrap()[..], [1.0, -0.5]);
+        assert_eq!(weights.values("d/bias").unwrap()[..], [-2.0]);
         assert_eq!(weights.whole_numbers("heads").unwrap(), [6]);
         let error = weights.values("heads").unwrap_err().to_string();
         assert!(error.contains("I16"), "without a scale a whole number is no measurement: {error}");

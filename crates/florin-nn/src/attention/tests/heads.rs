@@ -74,7 +74,7 @@ fn a_group_of_query_heads_reads_one_key_head() {
         let whole = assign(attention(4, &device), &mut |name, _| {
             let values = &stored[name].values;
             let is_shared = name.starts_with("key") || name.starts_with("value");
-            Some(if is_shared { rows(values, &shared, 6) } else { values.clone() })
+            Some(if is_shared { rows(values, &shared, 6).into() } else { values.into() })
         });
         let x = random([2, 5, 8], &device);
         let both = [grouped, whole].map(|module| module.forward(x.clone(), x.clone(), None, None));
