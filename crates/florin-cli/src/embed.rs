@@ -51,7 +51,8 @@ pub(crate) fn embed(options: &EmbedOptions) -> anyhow::Result<()> {
         let vectors = Vectors { names, dim, values: found.concat() };
         return Ok(vectors.write_json_lines(&mut std::io::stdout().lock())?);
     };
-    let run = EmbeddingRun { model: &folder, names, settings: embedder.settings(), window: embedder.window() };
+    let (versions, settings, window) = (things.versions()?, embedder.settings(), embedder.window());
+    let run = EmbeddingRun { model: &folder, names, versions, settings, window };
     let mut embed = |range| embedder.embed(range, &mut |_| {});
     let vectors = run.into_file(out, &mut embed, &mut |done| counter.at(done))?;
     counter.finish();

@@ -1,8 +1,8 @@
 //! `florin search`: an index over texts, pictures, sounds or clips, built, kept up to date and asked.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
-use std::time::{Instant, UNIX_EPOCH};
+use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use florin_data::vector_index::{IndexAbout, IndexedThing, Neighbour, Search, VectorIndex};
@@ -26,14 +26,20 @@ pub(crate) fn build(options: &BuildOptions) -> anyhow::Result<()> {
     let things = Things::read(&options.things)?.without_repeats();
     let folder = hub::folder_of(&options.model)?;
     let folder = folder.canonicalize().with_context(|| format!("cannot read {}", folder.display()))?;
-    let wanted = versions(&things)?;
-    let index = VectorIndex::create(&options.index)?;
-    let held = index.things()?;
+    let (names, versions) = (things.names().into_iter(), things.versions()?);
+    let wanted: Vec<IndexedThing> = names.zip(versions).map(|(name, version)| IndexedThing { name, version }).collect();
+    let index = VectorIndex::find(&options.index)?;
+    let held = index.as_ref().map(VectorIndex::things).transpose()?.unwrap_or_default();
     let new: Vec<usize> = (0..wanted.len()).filter(|&thing| !held.contains_key(&wanted[thing])).collect();
     let device = florin_backend::device(&options.device)?;
     let fresh = things.only(&new);
     let mut embedder = Embedder::open(&fresh, &folder, &device, options.things.limits())?;
     let model = fingerprint(&folder, "")?;
+    // Not before there is a model that reads these things: what fails leaves no empty index.
+    let index = match index {
+        Some(index) => index,
+        None => VectorIndex::create(&options.index)?,
+    };
     if let Some(about) = index.about()?.filter(|about| about.fingerprint != model || about.kind != embedder.settings())
     {
         let (index, kind) = (options.index.display(), &about.kind);
@@ -71,23 +77,6 @@ pub(crate) fn build(options: &BuildOptions) -> anyhow::Result<()> {
     }
     let (kind, index) = (embedder.what(), options.index.display());
     output::text(&format!("{total} {kind} in {index}: {added} added, {removed} taken out, in {seconds:.1} s"))
-}
-
-/// What is to be in the index, each thing as it is now.
-fn versions(things: &Things) -> anyhow::Result<Vec<IndexedThing>> {
-    let of_file = |path: &Path| {
-        let about = path.metadata().with_context(|| format!("cannot read {}", path.display()))?;
-        let time = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-        anyhow::Ok(format!("{} bytes, {} ns", about.len(), time.as_nanos()))
-    };
-    let thing = |(name, path): (String, Option<&Path>)| {
-        Ok(IndexedThing { version: path.map_or(Ok(String::new()), of_file)?, name })
-    };
-    let paths: Vec<Option<&Path>> = match things {
-        Things::Texts(texts) => vec![None; texts.len()],
-        Things::Files(_, paths) => paths.iter().map(|path| Some(path.as_path())).collect(),
-    };
-    things.names().into_iter().zip(paths).map(thing).collect()
 }
 
 /// Asks an index.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, bail};
 use florin_data::clip::{CLIP_EXTENSIONS, FRAME_EXTENSIONS};
@@ -122,6 +123,14 @@ impl Things {
         }
     }
 
+    /// What each is now, beside its name: a file may change and keep its name, a text cannot.
+    pub(crate) fn versions(&self) -> anyhow::Result<Vec<String>> {
+        match self {
+            Self::Texts(texts) => Ok(vec![String::new(); texts.len()]),
+            Self::Files(_, paths) => paths.iter().map(|path| version(path)).collect(),
+        }
+    }
+
     /// What each is called.
     pub(crate) fn names(&self) -> Vec<String> {
         match self {
@@ -129,6 +138,24 @@ impl Things {
             Self::Files(_, paths) => paths.iter().map(|path| path.display().to_string()).collect(),
         }
     }
+}
+
+/// How large a file is and when it was written; of a folder of frames, how large all of them are and when the last was.
+fn version(path: &Path) -> anyhow::Result<String> {
+    let failed = |path: &Path| format!("cannot read {}", path.display());
+    let about = |path: &Path| {
+        let about = path.metadata().with_context(|| failed(path))?;
+        let time = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        anyhow::Ok((about.len(), time.as_nanos()))
+    };
+    let (mut bytes, mut time) = about(path)?;
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path).with_context(|| failed(path))? {
+            let (more, written) = about(&entry.with_context(|| failed(path))?.path())?;
+            (bytes, time) = (bytes + more, time.max(written));
+        }
+    }
+    Ok(format!("{bytes} bytes, {time} ns"))
 }
 
 /// Every file of a kind among files and folders, those of a folder by name; a folder of pictures is a clip where clips are meant.

@@ -110,9 +110,8 @@ impl VectorIndex {
     ///
     /// If the folder holds other things: an index has one of its own.
     pub fn create(path: &Path) -> Result<Self, DataError> {
-        let is_used = std::fs::read_dir(path).is_ok_and(|mut inside| inside.next().is_some());
-        if is_used && !path.join(FILE).is_file() {
-            return Err(refused(path, format!("expected a new folder, or one with {FILE}; found other files in it")));
+        if let Some(found) = Self::find(path)? {
+            return Ok(found);
         }
         std::fs::create_dir_all(path).map_err(|source| DataError::File {
             action: "create",
@@ -120,6 +119,21 @@ impl VectorIndex {
             source,
         })?;
         Self::with(path, EnvFlags::empty())
+    }
+
+    /// Opens an index to change it; nothing if there is none and a new one may be made.
+    ///
+    /// # Errors
+    ///
+    /// If the folder holds other things.
+    pub fn find(path: &Path) -> Result<Option<Self>, DataError> {
+        if path.join(FILE).is_file() {
+            return Self::with(path, EnvFlags::empty()).map(Some);
+        }
+        if std::fs::read_dir(path).is_ok_and(|mut inside| inside.next().is_some()) {
+            return Err(refused(path, format!("expected a new folder, or one with {FILE}; found other files in it")));
+        }
+        Ok(None)
     }
 
     /// Opens an index to ask it.

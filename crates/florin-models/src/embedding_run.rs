@@ -27,6 +27,8 @@ pub struct EmbeddingRun<'a> {
     pub model: &'a Path,
     /// What the rows belong to.
     pub names: Vec<String>,
+    /// What each of them is now, such as a file's size and time: what was made of another version is made anew.
+    pub versions: Vec<String>,
     /// What else decides the vectors, such as how many tokens of a text are read.
     pub settings: String,
     /// Things embedded between two writes, which is what a stop may lose: batches of texts are made by length within one.
@@ -44,7 +46,8 @@ impl EmbeddingRun<'_> {
         // A format that is not known is refused before anything is computed.
         VectorFormat::of(out)?;
         let part = part_of(out);
-        let (model, things) = (fingerprint(self.model, &self.settings)?, digest(&self.names));
+        let (model, things) =
+            (fingerprint(self.model, &self.settings)?, digest(self.names.iter().chain(&self.versions)));
         let (mut header, mut values) = match read_part(&part)? {
             Some((header, mut values)) if header.model == model && header.things == things => {
                 values.truncate(self.names.len().saturating_mul(header.dim));
@@ -131,6 +134,7 @@ mod tests {
         EmbeddingRun {
             model,
             names: (0..count).map(|name| name.to_string()).collect(),
+            versions: vec!["1".to_owned(); count],
             settings: String::new(),
             window: WINDOW,
         }
@@ -172,6 +176,17 @@ mod tests {
             vectors(range)
         };
         run(&model, count + 1).into_file(&out, &mut first, &mut |_| {}).unwrap();
+        assert_eq!(begun, Some(0));
+        // Nor that of things that are no longer what they were.
+        assert!(run(&model, count).into_file(&out, &mut stops_after_one, &mut |_| {}).is_err());
+        let mut changed = run(&model, count);
+        changed.versions[3] = "2".to_owned();
+        let mut begun = None;
+        let mut first = |range: std::ops::Range<usize>| {
+            begun.get_or_insert(range.start);
+            vectors(range)
+        };
+        changed.into_file(&out, &mut first, &mut |_| {}).unwrap();
         assert_eq!(begun, Some(0));
     }
 }

@@ -17,6 +17,10 @@ fn an_index_is_built_kept_up_to_date_and_asked() {
     tokenizer(Path::new(&model));
     fs::write(&lines, "total owed\ntotal\nowed\ntotal\n").expect("a small file");
     let build = ["search", "build", &model, &lines, "--index", &index, "--json"];
+    let config = fs::read(Path::new(&model).join("config.json")).expect("the checkpoint has one");
+    fs::write(Path::new(&model).join("config.json"), "{}").expect("a small file");
+    assert!(!florin(&build).status.success() && !Path::new(&index).exists(), "what fails leaves no empty index");
+    fs::write(Path::new(&model).join("config.json"), config).expect("a small file");
     let counts =
         |done: &Value| [&done["total"], &done["added"], &done["removed"]].map(|count| count.as_u64().unwrap_or(99));
     assert_eq!(counts(&json_of(&build)), [3, 3, 0], "a text that stands there twice is one");
