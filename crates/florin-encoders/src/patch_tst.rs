@@ -178,24 +178,24 @@ impl PatchTstConfig {
         Ok(PatchTstEncoder {
             embeddings: (0..tables).map(|_| Linear::new(self.patch_length, self.d_model, device)).collect(),
             class_token: self.use_cls_token.then(|| zeros([1, 1, 1, self.d_model], device)),
-            positions: self.positions(device),
+            positions: self.positions(device)?,
             layers: layers?,
             config: self.clone(),
             scaling: Scaling::of(self.scaling.as_ref())?,
         })
     }
 
-    fn positions(&self, device: &Device) -> Param<Tensor<2>> {
+    fn positions(&self, device: &Device) -> Result<Param<Tensor<2>>, ConfigError> {
         let shape = [self.patches() + usize::from(self.use_cls_token), self.d_model];
         if self.positional_encoding_type == "random" {
-            return normal(shape, 1.0, device);
+            return Ok(normal(shape, 1.0, device));
         }
-        let table = sine_positions(shape[0], shape[1]);
+        let table = sine_positions("patchtst", shape[0], shape[1])?;
         let mean = table.iter().sum::<f64>() / table.len() as f64;
         let square = table.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
         let deviation = (square / (table.len() as f64 - 1.0).max(1.0)).sqrt();
         let values: Vec<f32> = table.iter().map(|value| ((value - mean) / (deviation * 10.0)) as f32).collect();
-        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device)).set_require_grad(false)
+        Ok(Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device)).set_require_grad(false))
     }
 
     fn block(&self, device: &Device) -> Result<PatchTstBlock, ConfigError> {

@@ -5,20 +5,75 @@
 //! Paper: Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>
 //! Difference: none.
 
-/// The table, row-major, `[places, dim]`.
-pub(crate) fn sine_positions(places: usize, dim: usize) -> Vec<f64> {
-    let angle = |place: usize, index: usize| place as f64 / 10_000f64.powf((2 * (index / 2)) as f64 / dim as f64);
-    let value = |place, index| {
-        let angle = angle(place, index);
+use std::sync::OnceLock;
+
+use burn::prelude::*;
+
+use crate::{ConfigError, check_size};
+
+/// The most numbers of a table: half a gigabyte while it is made. A configuration is untrusted, and this is computed from it alone.
+const MOST_NUMBERS: usize = 1 << 26;
+
+/// The table of an encoder, row-major, `[places, dim]`.
+pub(crate) fn sine_positions(encoder: &'static str, places: usize, dim: usize) -> Result<Vec<f64>, ConfigError> {
+    check_table(encoder, places, dim)?;
+    Ok(table(places, dim).collect())
+}
+
+fn check_table(encoder: &'static str, places: usize, dim: usize) -> Result<(), ConfigError> {
+    check_size(encoder, "numbers of the table of positions", places.saturating_mul(dim), 1, MOST_NUMBERS)
+}
+
+fn table(places: usize, dim: usize) -> impl Iterator<Item = f64> {
+    let length = move |index: usize| 10_000f64.powf((2 * (index / 2)) as f64 / dim as f64);
+    let lengths: Vec<f64> = (0..dim).map(length).collect();
+    (0..places * dim).map(move |number| {
+        let (place, index) = (number / dim, number % dim);
+        let angle = place as f64 / lengths[index];
         if index.is_multiple_of(2) { angle.sin() } else { angle.cos() }
-    };
-    (0..places).flat_map(|place| (0..dim).map(move |index| value(place, index))).collect()
+    })
+}
+
+/// The table of a module: in no file, and made when it is first asked for, so that a model's sizes can be told without it.
+#[derive(Clone, Debug)]
+pub(crate) struct SineTable {
+    places: usize,
+    dim: usize,
+    made: OnceLock<(Device, Tensor<2>)>,
+}
+
+impl SineTable {
+    pub(crate) fn new(encoder: &'static str, places: usize, dim: usize) -> Result<Self, ConfigError> {
+        check_table(encoder, places, dim)?;
+        Ok(Self { places, dim, made: OnceLock::new() })
+    }
+
+    pub(crate) fn places(&self) -> usize {
+        self.places
+    }
+
+    pub(crate) fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// The table, `[places, dim]`, on a device.
+    pub(crate) fn on(&self, device: &Device) -> Tensor<2> {
+        let make = || {
+            let values: Vec<f32> = table(self.places, self.dim).map(|value| value as f32).collect();
+            Tensor::from_data(TensorData::new(values, [self.places, self.dim]), device)
+        };
+        let (known, made) = self.made.get_or_init(|| (device.clone(), make()));
+        // Whoever moves a module between devices pays for it at every call, and is right.
+        if known == device { made.clone() } else { make() }
+    }
 }
 
 #[test]
 fn sines_and_cosines_of_one_angle_stand_side_by_side() {
-    let table = sine_positions(3, 5);
+    let table = sine_positions("any", 3, 5).unwrap();
     assert_eq!(table[..5], [0.0, 1.0, 0.0, 1.0, 0.0]);
     assert_eq!(table[10..12], [2f64.sin(), 2f64.cos()]);
     assert_eq!(table[14], (2.0 / 10_000f64.powf(4.0 / 5.0)).sin(), "an odd width ends with a sine");
+    let error = sine_positions("any", 1 << 20, 16_384).unwrap_err().to_string();
+    assert!(error.contains("numbers of the table of positions"), "{error}");
 }

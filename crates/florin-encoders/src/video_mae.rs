@@ -10,7 +10,7 @@ use florin_nn::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::sine_positions::sine_positions;
+use crate::sine_positions::SineTable;
 use crate::tubelets::{HiddenTubelets, tubelets};
 use crate::{ConfigError, activation, check_heads, check_size, no_such};
 
@@ -86,7 +86,8 @@ pub struct VideoMaeEncoder {
     /// The final norm, where tokens are not averaged.
     pub norm: Option<LayerNorm>,
     /// Sines and cosines, `[tubelets, dim]`; not learned and in no file.
-    positions: Tensor<2>,
+    #[module(skip)]
+    positions: SineTable,
     dim: usize,
     #[module(skip)]
     tubelet: [usize; 3],
@@ -167,7 +168,7 @@ impl VideoMaeConfig {
             tubelet_embedding: Linear::new(values, dim, device),
             layers: layers?,
             norm: norm.then(|| LayerNorm::new(dim, self.layer_norm_eps, device)),
-            positions: fixed_positions(self.tubelets(), dim, device),
+            positions: SineTable::new("videomae", self.tubelets(), dim)?,
             dim,
             tubelet: self.tubelet(),
         })
@@ -188,12 +189,6 @@ impl VideoMaeConfig {
     }
 }
 
-/// `[places, dim]`
-pub(crate) fn fixed_positions(places: usize, dim: usize, device: &Device) -> Tensor<2> {
-    let values: Vec<f32> = sine_positions(places, dim).into_iter().map(|value| value as f32).collect();
-    Tensor::from_data(TensorData::new(values, [places, dim]), device)
-}
-
 impl VideoMaeEncoder {
     /// What the blocks read and give, lowest first.
     ///
@@ -203,7 +198,7 @@ impl VideoMaeEncoder {
     /// - outputs: `[batch, visible tubelets, dim]`
     pub fn forward(&self, input: VideoMaeInput) -> Vec<Tensor<3>> {
         let x = self.tubelet_embedding.forward(tubelets(input.pixels, self.tubelet));
-        let mut x = x + self.positions.clone().unsqueeze();
+        let mut x = x.clone() + self.positions.on(&x.device()).unsqueeze();
         if let Some(hidden) = &input.hidden {
             x = hidden.visible(x);
         }

@@ -8,8 +8,9 @@ use burn::prelude::*;
 use florin_nn::{LayerNorm, Linear, TransformerBlock, zeros};
 use serde::{Deserialize, Serialize};
 
+use crate::sine_positions::SineTable;
 use crate::tubelets::{HiddenTubelets, tubelets_by_pixel};
-use crate::video_mae::{VideoMaeConfig, fixed_positions};
+use crate::video_mae::VideoMaeConfig;
 use crate::{ConfigError, check_heads, check_size, no_such};
 
 /// Means of ImageNet's colours, which preprocessing has subtracted.
@@ -47,7 +48,8 @@ pub struct VideoMaeDecoder {
     /// `[dim, values of a tubelet]`
     pub head: Linear,
     /// Sines and cosines, `[tubelets, dim]`.
-    positions: Tensor<2>,
+    #[module(skip)]
+    positions: SineTable,
     #[module(skip)]
     tubelet: [usize; 3],
     normed_targets: bool,
@@ -94,7 +96,7 @@ impl VideoMaeDecoderConfig {
             // transformers leaves this norm's epsilon at PyTorch's own.
             norm: LayerNorm::new(dim, 1e-5, device),
             head: Linear::new(dim, values, device),
-            positions: fixed_positions(encoder.tubelets(), dim, device),
+            positions: SineTable::new("videomae", encoder.tubelets(), dim)?,
             tubelet: encoder.tubelet(),
             normed_targets: self.norm_pix_loss,
         })
@@ -110,8 +112,9 @@ impl VideoMaeDecoder {
     /// - output: `[batch, hidden tubelets, values of a tubelet]`
     pub fn forward(&self, x: Tensor<3>, hidden: &HiddenTubelets) -> Tensor<3> {
         let [batch, visible, _] = x.dims();
-        let [tubelets, dim] = self.positions.dims();
-        let places = self.positions.clone().unsqueeze::<3>().expand([batch, tubelets, dim]);
+        let tubelets = self.positions.places();
+        let places = self.positions.on(&x.device());
+        let places = places.unsqueeze::<3>().expand([batch, tubelets, self.positions.dim()]);
         let seen = self.input.forward(x) + hidden.visible(places.clone());
         let unseen = self.mask_token.val() + hidden.hidden(places);
         let mut x = Tensor::cat(vec![seen, unseen], 1);
