@@ -1,4 +1,4 @@
-"""Every attention, fusion and loss of Florin in plain PyTorch, at the same shapes: what one call costs there.
+"""Every operation, attention, fusion and loss of Florin in plain PyTorch, at the same shapes: what one call costs there.
 
 Prints one JSON object a line, `{"case": "GROUP/NAME_forward", "milliseconds": ..}`, with the names that Florin's benches give
 their cases (`crates/*/benches`); `cargo xtask bench peers blocks` runs both sides by turns and sets them beside each other.
@@ -19,8 +19,14 @@ from torch import Tensor
 import blocks_attention
 import blocks_fusion
 import blocks_losses
+import blocks_operations
 
-GROUPS = {"attention": blocks_attention.CASES, "fusion": blocks_fusion.CASES, "losses": blocks_losses.CASES}
+GROUPS = {
+    "operations": blocks_operations.CASES,
+    "attention": blocks_attention.CASES,
+    "fusion": blocks_fusion.CASES,
+    "losses": blocks_losses.CASES,
+}
 
 
 def timed(action: Callable[[], object], seconds: float) -> float:

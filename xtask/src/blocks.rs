@@ -1,4 +1,4 @@
-//! Every attention, fusion and loss beside PyTorch: the same cases by name, in turns, in one run.
+//! Every operation, attention, fusion and loss beside PyTorch: the same cases by name, in turns, in one run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,8 +10,12 @@ use serde_json::Value;
 use crate::shell::{output, python_with_torch, root, run};
 
 /// The benches, and the crate of each.
-const BENCHES: [(&str, &str); 3] =
-    [("florin-nn", "attention"), ("florin-fusion", "fusion"), ("florin-losses", "losses")];
+const BENCHES: [(&str, &str); 4] = [
+    ("florin-backend", "operations"),
+    ("florin-nn", "attention"),
+    ("florin-fusion", "fusion"),
+    ("florin-losses", "losses"),
+];
 /// How often each side has its turn.
 const TURNS: usize = 3;
 /// Threads of both sides, so that a larger machine compares the same.

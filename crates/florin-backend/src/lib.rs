@@ -16,6 +16,6 @@ pub use kernels::finite::count_not_finite;
 pub use kernels::transpose::transpose;
 pub use operations::{
     Activation, AttentionOptions, activation, add_norm, attention, cross_entropy, embedding, layer_norm, linear,
-    linear_activation, log_softmax, product, softmax,
+    linear_activation, log_likelihood, log_softmax, product, softmax,
 };
 pub use optimiser::adamw;

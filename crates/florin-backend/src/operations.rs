@@ -5,7 +5,7 @@ use burn::prelude::*;
 use burn::tensor::activation as burn_activation;
 
 use crate::composed;
-use crate::fused::{FusedOperations, maybe, maybe_marks, serves};
+use crate::fused::{Form, FusedOperations, maybe, maybe_marks, serves};
 use crate::kernels::activation::is_fused;
 
 /// What follows a linear layer.
@@ -109,6 +109,9 @@ pub fn linear_activation<const D: usize>(
 
 /// An activation.
 pub fn activation<const D: usize>(x: Tensor<D>, kind: Activation) -> Tensor<D> {
+    if kind != Activation::Identity && is_fused(kind) && serves(&x) {
+        return Tensor::from_dispatch(Dispatch::fused_activation(x.into_dispatch(), kind));
+    }
     match kind {
         Activation::Gelu => composed::gelu(x),
         Activation::GeluTanh => burn_activation::gelu_approximate(x),
@@ -157,11 +160,17 @@ fn norm<const D: usize>(
 
 /// Softmax along a dimension.
 pub fn softmax<const D: usize>(x: Tensor<D>, dim: usize) -> Tensor<D> {
+    if dim + 1 == D && serves(&x) {
+        return Tensor::from_dispatch(Dispatch::fused_softmax(x.into_dispatch(), Form::Share));
+    }
     burn_activation::softmax(x, dim)
 }
 
 /// Logarithm of the softmax along a dimension.
 pub fn log_softmax<const D: usize>(x: Tensor<D>, dim: usize) -> Tensor<D> {
+    if dim + 1 == D && serves(&x) {
+        return Tensor::from_dispatch(Dispatch::fused_softmax(x.into_dispatch(), Form::Logarithm));
+    }
     burn_activation::log_softmax(x, dim)
 }
 
@@ -176,17 +185,33 @@ pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
     table.select(0, ids.reshape([batch * seq])).reshape([batch, seq, dim])
 }
 
+/// The logarithm of the softmax of each row at its class.
+///
+/// # Shapes
+///
+/// - logits: `[rows, classes]`, targets: `[rows]`, output: `[rows]`
+///
+/// # Panics
+///
+/// If a target is no class.
+pub fn log_likelihood(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    if serves(&logits) {
+        return Tensor::from_dispatch(Dispatch::fused_log_likelihood(logits.into_dispatch(), targets.into_dispatch()));
+    }
+    let [rows, _] = logits.dims();
+    log_softmax(logits, 1).gather(1, targets.reshape([rows, 1])).reshape([rows])
+}
+
 /// Cross-entropy of class indices, averaged over the kept rows; zero where none is kept.
 ///
 /// # Shapes
 ///
 /// - logits: `[rows, classes]`, targets: `[rows]`, keep: `[rows]`, output: `[1]`
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, keep: Option<Tensor<1, Bool>>) -> Tensor<1> {
-    let [rows, _] = logits.dims();
-    let picked = log_softmax(logits, 1).gather(1, targets.reshape([rows, 1])).reshape([rows]);
+    let picked = log_likelihood(logits, targets);
     match keep {
         Some(keep) => {
-            let kept = keep.float();
+            let kept = keep.float().cast(picked.dtype());
             (picked * kept.clone()).sum().neg() / kept.sum().clamp_min(1.0)
         }
         None => picked.mean().neg(),

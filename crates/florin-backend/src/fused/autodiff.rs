@@ -4,10 +4,10 @@ use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
-use burn::backend::tensor::FloatTensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, AutodiffBackend, Backend, TensorMetadata};
 
-use super::{AttentionInputs, FusedGradients, FusedOperations, MaybeBool, MaybeFloat, given};
+use super::{AttentionInputs, Form, FusedGradients, FusedOperations, MaybeBool, MaybeFloat, given};
 use crate::Activation;
 
 impl<B: Backend + FusedGradients, C: CheckpointStrategy> FusedOperations for Autodiff<B, C> {
@@ -76,6 +76,36 @@ impl<B: Backend + FusedGradients, C: CheckpointStrategy> FusedOperations for Aut
                 prepared.finish((x, weight, before, activation), output)
             }
             OpsKind::UnTracked(prepared) => prepared.finish(B::fused_linear(x, weight, given(bias), activation)),
+        }
+    }
+
+    fn fused_activation(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
+        let nodes = [x.node()];
+        let x = x.into_primitive();
+        match ActivationBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => prepared.finish((x.clone(), activation), B::fused_activation(x, activation)),
+            OpsKind::UnTracked(prepared) => prepared.finish(B::fused_activation(x, activation)),
+        }
+    }
+
+    fn fused_softmax(x: FloatTensor<Self>, form: Form) -> FloatTensor<Self> {
+        let nodes = [x.node()];
+        let output = B::fused_softmax(x.into_primitive(), form);
+        match SoftmaxBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => prepared.finish((output.clone(), form), output),
+            OpsKind::UnTracked(prepared) => prepared.finish(output),
+        }
+    }
+
+    fn fused_log_likelihood(logits: FloatTensor<Self>, classes: IntTensor<Self>) -> FloatTensor<Self> {
+        let nodes = [logits.node()];
+        let logits = logits.into_primitive();
+        match LogLikelihoodBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => {
+                let (output, sums) = B::log_likelihood_keeping(logits.clone(), classes.clone());
+                prepared.finish((logits, classes, sums), output)
+            }
+            OpsKind::UnTracked(prepared) => prepared.finish(B::fused_log_likelihood(logits, classes)),
         }
     }
 }
@@ -164,6 +194,54 @@ impl<B: Backend + FusedGradients> Backward<B, 3> for LinearBackward {
         }
         if let Some(parent) = for_x {
             gradients.register::<B>(parent.id, B::product_with_transpose(gradient, weight));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ActivationBackward;
+
+impl<B: Backend + FusedGradients> Backward<B, 1> for ActivationBackward {
+    /// What the activation was taken of.
+    type State = (FloatTensor<B>, Activation);
+
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = gradients.consume::<B>(&ops.node);
+        let (before, activation) = ops.state;
+        if let [Some(parent)] = ops.parents {
+            gradients.register::<B>(parent.id, B::activation_backward(before, gradient, activation));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct SoftmaxBackward;
+
+impl<B: Backend + FusedGradients> Backward<B, 1> for SoftmaxBackward {
+    /// The output.
+    type State = (FloatTensor<B>, Form);
+
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = gradients.consume::<B>(&ops.node);
+        let (output, form) = ops.state;
+        if let [Some(parent)] = ops.parents {
+            gradients.register::<B>(parent.id, B::softmax_backward(output, gradient, form));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct LogLikelihoodBackward;
+
+impl<B: Backend + FusedGradients> Backward<B, 1> for LogLikelihoodBackward {
+    /// Logits, classes, and logarithms of the rows' sums.
+    type State = (FloatTensor<B>, IntTensor<B>, FloatTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = gradients.consume::<B>(&ops.node);
+        let (logits, classes, sums) = ops.state;
+        if let [Some(parent)] = ops.parents {
+            gradients.register::<B>(parent.id, B::log_likelihood_backward(logits, classes, sums, gradient));
         }
     }
 }

@@ -1,17 +1,19 @@
 //! The fused operations on the `cpu` device: tensors to slices and back.
 
 use burn::backend::Flex;
-use burn::backend::tensor::FloatTensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::prelude::*;
+use burn::tensor::DType;
 use burn_flex::{FlexTensor, Layout};
 
-use super::{AdamWStep, AttentionInputs, FusedGradients, FusedOperations, MaybeBool, MaybeFloat, given};
+use super::{AdamWStep, AttentionInputs, Form, FusedGradients, FusedOperations, MaybeBool, MaybeFloat, given};
 use crate::Activation;
 use crate::kernels::adamw;
 use crate::kernels::attention::{self, Attention, Past, Sizes, View};
 use crate::kernels::layer_norm::{self, Affine};
 use crate::kernels::linear;
 use crate::kernels::product::{Existing, Matrix, Threads, multiply};
+use crate::kernels::softmax;
 
 impl FusedOperations for Flex {
     fn fused_attention(
@@ -53,6 +55,20 @@ impl FusedOperations for Flex {
         let values = linear::product(matrix(&x), matrix(&weight), bias.as_ref().map(numbers), rows, output);
         let values = if activation == Activation::Identity { values } else { linear::activated(&values, activation) };
         tensor(values, [rows, output])
+    }
+
+    fn fused_activation(x: FloatTensor<Flex>, activation: Activation) -> FloatTensor<Flex> {
+        let x = dense(x);
+        tensor(linear::activated(numbers(&x), activation), x.layout().shape().clone())
+    }
+
+    fn fused_softmax(x: FloatTensor<Flex>, form: Form) -> FloatTensor<Flex> {
+        let x = dense(x);
+        tensor(softmax::forward(numbers(&x), columns(&x), form), x.layout().shape().clone())
+    }
+
+    fn fused_log_likelihood(logits: FloatTensor<Flex>, classes: IntTensor<Flex>) -> FloatTensor<Flex> {
+        Self::log_likelihood_keeping(logits, classes).0
     }
 }
 
@@ -120,6 +136,33 @@ impl FusedGradients for Flex {
         let (before, gradient) = (dense(before), dense(gradient));
         let values = linear::before_activation(numbers(&before), numbers(&gradient), activation);
         tensor(values, before.layout().shape().clone())
+    }
+
+    fn softmax_backward(output: FloatTensor<Flex>, gradient: FloatTensor<Flex>, form: Form) -> FloatTensor<Flex> {
+        let (output, gradient) = (dense(output), dense(gradient));
+        let values = softmax::backward(numbers(&output), numbers(&gradient), columns(&output), form);
+        tensor(values, output.layout().shape().clone())
+    }
+
+    fn log_likelihood_keeping(
+        logits: FloatTensor<Flex>,
+        classes: IntTensor<Flex>,
+    ) -> (FloatTensor<Flex>, FloatTensor<Flex>) {
+        let (logits, classes) = (dense(logits), whole_numbers(classes));
+        let (picked, sums) = softmax::log_likelihood(numbers(&logits), columns(&logits), &classes);
+        (tensor(picked, [classes.len()]), tensor(sums, [classes.len()]))
+    }
+
+    fn log_likelihood_backward(
+        logits: FloatTensor<Flex>,
+        classes: IntTensor<Flex>,
+        sums: FloatTensor<Flex>,
+        gradient: FloatTensor<Flex>,
+    ) -> FloatTensor<Flex> {
+        let (logits, classes, gradient) = (dense(logits), whole_numbers(classes), dense(gradient));
+        let (width, sums) = (columns(&logits), numbers(&sums));
+        let values = softmax::log_likelihood_backward(numbers(&logits), width, &classes, sums, numbers(&gradient));
+        tensor(values, logits.layout().shape().clone())
     }
 
     fn product_with_transpose(left: FloatTensor<Flex>, right: FloatTensor<Flex>) -> FloatTensor<Flex> {
@@ -204,6 +247,21 @@ fn plain(tensor: FlexTensor) -> FlexTensor {
 /// The numbers of a dense tensor.
 fn numbers(tensor: &FlexTensor) -> &[f32] {
     tensor.storage()
+}
+
+/// How many numbers stand in a row.
+fn columns(tensor: &FlexTensor) -> usize {
+    tensor.layout().shape().last().copied().unwrap_or(1)
+}
+
+/// Indices, whatever whole numbers they are stored as.
+fn whole_numbers(tensor: FlexTensor) -> Vec<usize> {
+    let tensor = dense(tensor);
+    let index = |index: i64| usize::try_from(index).unwrap_or_else(|_| panic!("expected an index, found {index}"));
+    match tensor.dtype() {
+        DType::I32 => tensor.storage::<i32>().iter().map(|&number| index(number.into())).collect(),
+        _ => tensor.storage::<i64>().iter().map(|&number| index(number)).collect(),
+    }
 }
 
 fn view<T: burn::tensor::Element + bytemuck::Pod>(tensor: &FlexTensor) -> View<'_, T> {

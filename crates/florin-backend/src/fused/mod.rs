@@ -7,13 +7,14 @@ mod flex;
 #[cfg(test)]
 mod tests;
 
-use burn::backend::tensor::{BoolTensor, FloatTensor};
+use burn::backend::tensor::{BoolTensor, FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, DispatchDevice, ExtensionType, backend_extension};
 use burn::prelude::*;
 use burn::tensor::DType;
 
 use crate::Activation;
 pub use crate::kernels::adamw::AdamWStep;
+pub(crate) use crate::kernels::softmax::Form;
 
 /// Forward operations, with gradients where the backend has them.
 #[backend_extension(Flex, Autodiff)]
@@ -45,6 +46,15 @@ pub(crate) trait FusedOperations: Backend {
         #[extension_type] bias: MaybeFloat<Self>,
         activation: Activation,
     ) -> FloatTensor<Self>;
+
+    /// See [`crate::activation`].
+    fn fused_activation(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
+
+    /// See [`crate::softmax`] and [`crate::log_softmax`]; along the last dimension.
+    fn fused_softmax(x: FloatTensor<Self>, form: Form) -> FloatTensor<Self>;
+
+    /// The logarithm of the softmax of each row of `[rows, classes]` at its class, `[rows]`.
+    fn fused_log_likelihood(logits: FloatTensor<Self>, classes: IntTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// An input that may be missing; Burn's extensions take no `Option`.
@@ -129,6 +139,23 @@ pub(crate) trait FusedGradients: FusedOperations {
         before: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
         activation: Activation,
+    ) -> FloatTensor<Self>;
+
+    /// The gradient of what a softmax was taken of.
+    fn softmax_backward(output: FloatTensor<Self>, gradient: FloatTensor<Self>, form: Form) -> FloatTensor<Self>;
+
+    /// The logarithms at the classes, and those of the rows' sums.
+    fn log_likelihood_keeping(
+        logits: FloatTensor<Self>,
+        classes: IntTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// The gradient of the logits.
+    fn log_likelihood_backward(
+        logits: FloatTensor<Self>,
+        classes: IntTensor<Self>,
+        sums: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
     /// `left · rightᵀ`

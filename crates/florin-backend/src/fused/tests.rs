@@ -4,7 +4,8 @@ use burn::prelude::*;
 use burn::tensor::{DType, Distribution};
 
 use crate::{
-    Activation, AdamWStep, AttentionOptions, activation, adamw, add_norm, attention, layer_norm, linear_activation,
+    Activation, AdamWStep, AttentionOptions, activation, adamw, add_norm, attention, cross_entropy, layer_norm,
+    linear_activation, log_likelihood, log_softmax, softmax,
 };
 
 /// An f32 leaf and the same in f64, which the fused operations do not serve.
@@ -136,6 +137,78 @@ fn linear_layers_are_the_composed_ones() {
             let run = |x: Tensor<3>, weight| linear_activation(x, weight, None, kind);
             compare!(format!("{kind:?} {rows} {input} {output} without bias"), run, &device, x, weight);
         }
+    }
+}
+
+#[test]
+fn softmaxes_are_the_composed_ones() {
+    let device = device();
+    for (rows, classes) in [(1, 1), (5, 7), (3, 16), (90, 130), (2, 9001)] {
+        let x = pair([2, rows, classes], &device);
+        compare!(format!("softmax {rows} {classes}"), |x: Tensor<3>| softmax(x * 3.0, 2), &device, x);
+        compare!(format!("logarithm {rows} {classes}"), |x: Tensor<3>| log_softmax(x * 3.0, 2), &device, x);
+        // Along another dimension, and of numbers that are not in order.
+        compare!(format!("other {rows} {classes}"), |x: Tensor<3>| softmax(x, 1), &device, x);
+        compare!(format!("turned {rows} {classes}"), |x: Tensor<3>| log_softmax(x.swap_dims(1, 2), 2), &device, x);
+    }
+}
+
+#[test]
+fn log_likelihoods_are_the_composed_ones() {
+    let device = device();
+    for (rows, classes) in [(1, 1), (5, 7), (70, 130), (3, 9001)] {
+        let x = pair([rows, classes], &device);
+        let targets: Vec<i64> = (0..rows).map(|row| (row * 31 % classes) as i64).collect();
+        let targets = || Tensor::<1, Int>::from_data(TensorData::new(targets.clone(), [rows]), &device);
+        let run = |x: Tensor<2>| log_likelihood(x * 3.0, targets());
+        compare!(format!("{rows} {classes}"), run, &device, x);
+        let keep = Tensor::<1, Int>::arange(0..rows as i64, &device).remainder_scalar(3).equal_elem(0);
+        let run = |x: Tensor<2>| cross_entropy(x, targets(), Some(keep.clone()));
+        compare!(format!("{rows} {classes}, some kept"), run, &device, x);
+    }
+}
+
+#[test]
+fn softmaxes_of_extreme_numbers_are_what_they_should_be() {
+    let device = crate::device("cpu").expect("the cpu device is always there");
+    let (least, none) = (f32::NEG_INFINITY, f32::NAN);
+    let x = Tensor::<2>::from_floats([[1e30, -1e30, 1e30], [least, 0.0, least], [least; 3], [0.0, none, 0.0]], &device);
+    let shares = values(softmax(x.clone(), 1));
+    assert_eq!(shares[..6], [0.5, 0.0, 0.5, 0.0, 1.0, 0.0]);
+    assert!(shares[6..].iter().all(|share| share.is_nan()), "nothing to share, or no numbers: {shares:?}");
+    let logarithms = values(log_softmax(x.clone(), 1));
+    assert_eq!(logarithms[3..6], [f64::NEG_INFINITY, 0.0, f64::NEG_INFINITY]);
+    let targets = Tensor::<1, Int>::from_data([0, 1, 0, 0], &device);
+    let picked = values(log_likelihood(x, targets));
+    assert!((picked[0] + 2f64.ln()).abs() < 1e-6 && picked[1] == 0.0, "{picked:?}");
+    assert!(picked[2..].iter().all(|value| value.is_nan()), "{picked:?}");
+}
+
+#[test]
+fn a_row_that_does_not_count_has_no_gradient_however_odd_it_is() {
+    let device = device();
+    let x = Tensor::<2>::from_floats([[1.0, 2.0], [f32::NEG_INFINITY, f32::NEG_INFINITY]], &device).require_grad();
+    let likelihood = log_likelihood(x.clone(), Tensor::from_data([0, 1], &device));
+    let gradients = likelihood.narrow(0, 0, 1).sum().backward();
+    let found = values(x.grad(&gradients).expect("it is a leaf"));
+    assert!((found[0] + found[1]).abs() < 1e-6 && found[0] > 0.7, "{found:?}");
+    assert_eq!(found[2..], [0.0, 0.0]);
+}
+
+#[test]
+fn activations_alone_are_the_composed_ones() {
+    let device = device();
+    for kind in [
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::QuickGelu,
+        Activation::Silu,
+        Activation::Relu,
+        Activation::Tanh,
+        Activation::Identity,
+    ] {
+        let x = pair([3, 41, 97], &device);
+        compare!(format!("{kind:?}"), |x: Tensor<3>| activation(x.swap_dims(0, 2), kind), &device, x);
     }
 }
 

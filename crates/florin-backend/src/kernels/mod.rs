@@ -12,4 +12,5 @@ pub(crate) mod layer_norm;
 pub(crate) mod linear;
 pub(crate) mod product;
 pub(crate) mod rows;
+pub(crate) mod softmax;
 pub(crate) mod transpose;

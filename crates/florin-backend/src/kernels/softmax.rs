@@ -1,0 +1,164 @@
+//! Softmax of rows, its logarithm, the logarithm at one class of each row, and their gradients.
+//!
+//! The last makes no matrix of logarithms: a vocabulary of thirty thousand words is read once on the way there and once on the way back.
+
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+use super::float_math::exp;
+use super::rows::{dot, max, sum};
+
+/// Numbers that one task takes, at least a row.
+const NUMBERS: usize = 1 << 13;
+
+/// Which function of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `e^x / Σ e^x`
+    Share,
+    /// `x - ln Σ e^x`
+    Logarithm,
+}
+
+/// Numbers of whole rows, about as many as a task takes.
+fn task(columns: usize) -> usize {
+    (NUMBERS / columns).max(1) * columns
+}
+
+/// The function of every row.
+pub(crate) fn forward(x: &[f32], columns: usize, form: Form) -> Vec<f32> {
+    let mut output = vec![0f32; x.len()];
+    if !x.is_empty() {
+        let numbers = task(columns);
+        output
+            .par_chunks_mut(numbers)
+            .zip(x.par_chunks(numbers))
+            .for_each(|(output, x)| rows(x, columns, form, output));
+    }
+    output
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
+fn rows(x: &[f32], columns: usize, form: Form, output: &mut [f32]) {
+    for (x, output) in x.chunks_exact(columns).zip(output.chunks_exact_mut(columns)) {
+        let most = max(x);
+        for (output, x) in output.iter_mut().zip(x) {
+            *output = exp(*x - most);
+        }
+        let total = sum(output);
+        match form {
+            Form::Share => {
+                let inverse = 1.0 / total;
+                output.iter_mut().for_each(|value| *value *= inverse);
+            }
+            Form::Logarithm => {
+                let logarithm = total.ln();
+                for (output, x) in output.iter_mut().zip(x) {
+                    *output = (*x - most) - logarithm;
+                }
+            }
+        }
+    }
+}
+
+/// The gradient of the rows from the output and its gradient.
+pub(crate) fn backward(output: &[f32], gradient: &[f32], columns: usize, form: Form) -> Vec<f32> {
+    let mut found = vec![0f32; output.len()];
+    if !output.is_empty() {
+        let numbers = task(columns);
+        let tasks = found.par_chunks_mut(numbers).zip(output.par_chunks(numbers)).zip(gradient.par_chunks(numbers));
+        tasks.for_each(|((found, output), gradient)| rows_backward(output, gradient, columns, form, found));
+    }
+    found
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
+fn rows_backward(output: &[f32], gradient: &[f32], columns: usize, form: Form, found: &mut [f32]) {
+    let rows = found.chunks_exact_mut(columns).zip(output.chunks_exact(columns)).zip(gradient.chunks_exact(columns));
+    for ((found, output), gradient) in rows {
+        let level = match form {
+            Form::Share => dot(output, gradient),
+            Form::Logarithm => sum(gradient),
+        };
+        for ((found, output), gradient) in found.iter_mut().zip(output).zip(gradient) {
+            *found = match form {
+                Form::Share => output * (gradient - level),
+                Form::Logarithm => gradient - exp(*output) * level,
+            };
+        }
+    }
+}
+
+/// The logarithm of each row's softmax at its class, and of its sum `ln Σ e^x`.
+///
+/// # Panics
+///
+/// If a class is none of the row's.
+pub(crate) fn log_likelihood(x: &[f32], columns: usize, classes: &[usize]) -> (Vec<f32>, Vec<f32>) {
+    assert!(classes.iter().all(|&class| class < columns), "expected classes below {columns}");
+    let (mut picked, mut sums) = (vec![0f32; classes.len()], vec![0f32; classes.len()]);
+    let rows = (NUMBERS / columns.max(1)).max(1);
+    let tasks = picked.par_chunks_mut(rows).zip(sums.par_chunks_mut(rows));
+    let tasks = tasks.zip(x.par_chunks(rows * columns.max(1))).zip(classes.par_chunks(rows));
+    tasks.for_each(|(((picked, sums), x), classes)| pick(x, columns, classes, picked, sums));
+    (picked, sums)
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
+fn pick(x: &[f32], columns: usize, classes: &[usize], picked: &mut [f32], sums: &mut [f32]) {
+    let rows = x.chunks_exact(columns).zip(classes).zip(picked).zip(sums);
+    for (((x, class), picked), sum) in rows {
+        let most = max(x);
+        let logarithm = total(x, most).ln();
+        *picked = (x[*class] - most) - logarithm;
+        *sum = most + logarithm;
+    }
+}
+
+/// `Σ e^(x - most)`, lane by lane as [`sum`] adds.
+#[inline(always)]
+fn total(x: &[f32], most: f32) -> f32 {
+    let mut lanes = [0f32; 16];
+    let chunks = x.chunks_exact(lanes.len());
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane += exp(*x - most);
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane += exp(*x - most);
+    }
+    lanes.into_iter().sum()
+}
+
+/// The gradient of the rows: `g (1 - p)` at the class and `-g p` elsewhere.
+pub(crate) fn log_likelihood_backward(
+    x: &[f32],
+    columns: usize,
+    classes: &[usize],
+    sums: &[f32],
+    gradient: &[f32],
+) -> Vec<f32> {
+    let mut found = vec![0f32; x.len()];
+    let rows = (NUMBERS / columns.max(1)).max(1);
+    let tasks = found.par_chunks_mut(rows * columns.max(1)).zip(x.par_chunks(rows * columns.max(1)));
+    let tasks = tasks.zip(classes.par_chunks(rows)).zip(sums.par_chunks(rows)).zip(gradient.par_chunks(rows));
+    tasks.for_each(|((((found, x), classes), sums), gradient)| unpick(x, columns, classes, sums, gradient, found));
+    found
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
+fn unpick(x: &[f32], columns: usize, classes: &[usize], sums: &[f32], gradient: &[f32], found: &mut [f32]) {
+    let rows = found.chunks_exact_mut(columns).zip(x.chunks_exact(columns)).zip(classes).zip(sums).zip(gradient);
+    for ((((found, x), class), sum), gradient) in rows {
+        // Rows that do not count have no gradient, however odd their numbers are.
+        if *gradient == 0.0 {
+            continue;
+        }
+        for (found, x) in found.iter_mut().zip(x) {
+            *found = -gradient * exp(*x - sum);
+        }
+        found[*class] += gradient;
+    }
+}
