@@ -3,16 +3,19 @@
 
     python seeds.py            writes the folders beside it
 
-Needs torch and safetensors, as tests/golden does. What fuzzing finds is added there by hand, called bad_*, and is not touched.
+Needs what tests/golden needs, and ffmpeg. What fuzzing finds is added there by hand, called bad_*, and is not touched.
 """
 
 import collections
 import json
 import struct
+import subprocess
 from pathlib import Path
 
 import torch
+from PIL import Image
 from safetensors.torch import save_file
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 CORPUS = Path(__file__).parent
 KINDS = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8]
@@ -78,11 +81,27 @@ def ctranslate2_files() -> None:
 
 
 def sound_files() -> None:
-    """A few samples in two channels; compressed sounds to start from are beside `crates/florin-data/src/sound.rs`."""
+    """A few samples in two channels, and an instant of a tone in the compressed formats: small, so that millions can be decoded."""
     data = struct.pack("<8h", *range(0, 8000, 1000))
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 2, 8000, 32000, 4, 16)
     chunks = form + struct.pack("<4sI", b"data", len(data)) + data
     (folder("sound") / "good_short.wav").write_bytes(struct.pack("<4sI4s", b"RIFF", 4 + len(chunks), b"WAVE") + chunks)
+    tone = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=16000:duration=0.05", "-bitexact", "-map_metadata", "-1"]
+    for kind, more in {"flac": [], "mp3": ["-write_xing", "0"], "ogg": []}.items():
+        subprocess.run([*tone, *more, folder("sound") / f"good_short.{kind}"], check=True)
+    flac = folder("sound") / "good_short.flac"
+    flac.write_bytes(without_padding(flac.read_bytes()))
+
+
+def without_padding(flac: bytes) -> bytes:
+    """A FLAC file with its first block of metadata alone: the others are comments and padding."""
+    at, first = 4, None
+    while True:
+        last, size = flac[at] & 0x80, int.from_bytes(flac[at + 1 : at + 4])
+        first = first or bytes([flac[at] | 0x80]) + flac[at + 1 : at + 4 + size]
+        at += 4 + size
+        if last:
+            return flac[:4] + first + flac[at:]
 
 
 def json_files() -> None:
@@ -95,6 +114,62 @@ def json_files() -> None:
         (folder("config") / f"start_{head}.json").write_text(json.dumps(CONFIG | {"architectures": [head], "num_labels": 3}))
 
 
+def preprocessor_files() -> None:
+    sides = {"height": 4, "width": 6}
+    clip = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 4}, "crop_size": sides, "resample": 3}
+    vit = {"image_processor_type": "ViTImageProcessor", "size": sides, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    sound = dict(sampling_rate=800, hop_length=8, n_fft=16, chunk_length=1, feature_size=4)
+    kinds = {
+        "clip": clip,
+        "vit": {"image_processor": vit},
+        "whisper": {"feature_extractor_type": "WhisperFeatureExtractor"} | sound,
+        "ast": dict(feature_extractor_type="ASTFeatureExtractor", sampling_rate=16000, num_mel_bins=8, max_length=16, mean=-4.2, std=4.6),
+        "clap": dict(feature_extractor_type="ClapFeatureExtractor", sampling_rate=8000, hop_length=8, fft_window_size=64, feature_size=8, max_length_s=1),
+    }  # fmt: skip
+    for name, settings in kinds.items():
+        (folder("preprocessor") / f"good_{name}.json").write_text(json.dumps(settings))
+
+
+def tokenizer_files() -> None:
+    """One of each algorithm, with what the checkpoints of that kind put around it."""
+    letters = [chr(letter) for letter in range(ord("a"), ord("g"))]
+    special = ["[UNK]", "[CLS]", "[SEP]", "[PAD]"]
+    words = {word: place for place, word in enumerate([*special, "net", "income", "rose", *letters, *["##" + letter for letter in letters]])}
+    pieces = Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
+    pieces.normalizer = normalizers.BertNormalizer()
+    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    pieces.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
+    pieces.add_special_tokens(special)
+    pieces.enable_padding(pad_id=3, pad_token="[PAD]")
+    bytes_of = sorted(pre_tokenizers.ByteLevel.alphabet())
+    pairs = Tokenizer(models.BPE({byte: place for place, byte in enumerate(bytes_of)} | {"ne": 256, "net": 257}, [("n", "e"), ("ne", "t")]))
+    pairs.pre_tokenizer = pre_tokenizers.ByteLevel()
+    pairs.post_processor = processors.RobertaProcessing(("s", 0), ("p", 1))
+    chances = Tokenizer(models.Unigram([("<unk>", 0.0), ("▁", -2.0), *[(letter, -3.0) for letter in letters], ("▁net", -1.0)], unk_id=0))
+    chances.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+    chances.pre_tokenizer = pre_tokenizers.Metaspace()
+    for name, tokenizer in {"pieces": pieces, "pairs": pairs, "chances": chances}.items():
+        (folder("tokenizer") / f"good_{name}.json").write_text(tokenizer.to_str())
+
+
+def picture_files() -> None:
+    """Every format in several colours and ways to store them; as small as they come."""
+    grey = Image.fromarray((torch.arange(77, dtype=torch.uint8).reshape(7, 11) * 3).numpy())
+    colours = Image.merge("RGB", [grey, grey.rotate(180), grey.point(lambda value: 255 - value)])
+    shaded = Image.merge("RGBA", [*colours.split(), grey])
+    to = folder("picture")
+    for name, picture in {"grey": grey, "colours": colours, "shaded": shaded, "palette": colours.quantize(5), "two": grey.convert("1")}.items():
+        picture.save(to / f"good_{name}.png")
+    grey.save(to / "good_grey.jpg")
+    colours.save(to / "good_colours.jpg", subsampling=2)
+    colours.save(to / "good_progressive.jpg", progressive=True)
+    colours.save(to / "good_lossy.webp")
+    shaded.save(to / "good_exact.webp", lossless=True)
+    frames = [colours.rotate(90 * turn) for turn in range(3)]
+    frames[0].save(folder("clip") / "good_three.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(folder("clip") / "good_one.gif")
+
+
 if __name__ == "__main__":
     torch.manual_seed(0)
     torch_files()
@@ -102,3 +177,6 @@ if __name__ == "__main__":
     ctranslate2_files()
     sound_files()
     json_files()
+    preprocessor_files()
+    tokenizer_files()
+    picture_files()

@@ -12,10 +12,14 @@ use crate::fuzz_readers as readers;
 #[test]
 fn fuzz_corpus_is_read_or_refused() {
     type Reader = fn(&[u8]) -> bool;
-    let readers: [(&str, Reader); 7] = [
+    let readers: [(&str, Reader); 11] = [
         ("safetensors", readers::safetensors),
         ("torch", readers::torch),
         ("ctranslate2", readers::ctranslate2),
+        ("tokenizer", readers::tokenizer),
+        ("preprocessor", readers::preprocessor),
+        ("picture", readers::picture),
+        ("clip", readers::clip),
         ("sound", readers::sound),
         ("index", readers::index),
         ("config", readers::config),

@@ -1,12 +1,16 @@
 //! What is done with bytes that nobody vouches for. Nothing here may panic, hang or take memory without bound; errors are fine.
 //!
-//! `fuzz_corpus` calls these functions on the committed corpus; a fuzzing target is one of them and nothing else.
+//! `fuzz_corpus` calls these functions on the committed corpus, and the targets of `fuzz` on what libFuzzer makes of it.
 
 use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
 use burn::prelude::Device;
+use florin_data::image_processor::ImageProcessor;
+use florin_data::resample::Pixels;
+use florin_data::sound_processor::SoundProcessor;
+use florin_data::text_tokens::TextTokens;
 use florin_models::checkpoint;
 use florin_models::names::Names;
 use florin_models::verify::check_reference;
@@ -33,6 +37,48 @@ pub(crate) fn ctranslate2(bytes: &[u8]) -> bool {
     read_all(Weights::from_ctranslate2_bytes(bytes.to_vec(), Path::new("model.bin")))
 }
 
+/// A `tokenizer.json`, and a sentence in its words.
+pub(crate) fn tokenizer(bytes: &[u8]) -> bool {
+    let read = TextTokens::from_json(Path::new("tokenizer.json"), bytes, 8);
+    read.is_ok_and(|tokens| tokens.encode(&["Net income rose 7% to €3.2bn.", ""]).is_ok())
+}
+
+/// How pictures and sounds are prepared, and one of each that is.
+pub(crate) fn preprocessor(bytes: &[u8]) -> bool {
+    let path = Path::new("preprocessor_config.json");
+    let picture = ImageProcessor::from_json(path, bytes);
+    // A side may be 4096, which is allowed, and too slow to be done millions of times; and so may a second of sound.
+    let is_small = !bytes.windows(3).any(|digits| digits.iter().all(u8::is_ascii_digit));
+    if let Some(processor) = picture.as_ref().ok().filter(|_| is_small) {
+        let pixels = Pixels { width: 3, height: 2, channels: 3, bytes: (0..18).collect() };
+        let prepared = processor.prepare(&pixels);
+        assert_eq!(prepared.values.len(), 3 * prepared.height * prepared.width, "a picture has all its pixels");
+    }
+    let sound = SoundProcessor::from_json(path, bytes);
+    let is_read = picture.is_ok() || sound.is_ok();
+    if let Some(mut processor) = sound.ok().filter(|processor| processor.most_samples() <= 2000) {
+        let _ = processor.prepare(&[0.25; 64]);
+    }
+    is_read
+}
+
+/// A picture in grey.
+pub(crate) fn picture(bytes: &[u8]) -> bool {
+    florin_data::picture::decode_bytes("picture", bytes).is_ok()
+}
+
+/// An animated GIF, of which four frames are wanted; a large one would be refused or read, and be too slow either way.
+pub(crate) fn clip(bytes: &[u8]) -> bool {
+    let side = |at: usize| bytes.get(at..at + 2).map_or(0, |side| usize::from(side[0]) + 256 * usize::from(side[1]));
+    if side(6) * side(8) > 1 << 16 {
+        return false;
+    }
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    let path = FOLDER.get_or_init(scratch).path().join("clip.gif");
+    fs::write(&path, bytes).expect("the scratch folder is writable");
+    florin_data::clip::read_frames(&path, 4).is_ok()
+}
+
 /// A sound, of which five seconds are wanted at another rate.
 pub(crate) fn sound(bytes: &[u8]) -> bool {
     florin_data::sound::from_bytes(bytes.to_vec(), Path::new("sound"), 16_000, 5).is_ok()
@@ -52,10 +98,16 @@ pub(crate) fn index(bytes: &[u8]) -> bool {
     read_all(Weights::open(folder.path()))
 }
 
-/// A configuration beside weights of a tiny model: opened, and asked for its sizes.
+/// A configuration: asked for its sizes, and if it has any, opened with the weights of a tiny model.
 pub(crate) fn config(bytes: &[u8]) -> bool {
-    static FOLDER: OnceLock<TempDir> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
+    static ALONE: OnceLock<TempDir> = OnceLock::new();
+    static BESIDE: OnceLock<TempDir> = OnceLock::new();
+    let alone = ALONE.get_or_init(scratch);
+    fs::write(alone.path().join("config.json"), bytes).expect("the scratch folder is writable");
+    if florin_models::inspect::inspect(alone.path(), device()).is_err() {
+        return false;
+    }
+    let folder = BESIDE.get_or_init(|| {
         let folder = scratch();
         fs::write(folder.path().join("config.json"), CONFIG).expect("the scratch folder is writable");
         let described =
@@ -64,7 +116,6 @@ pub(crate) fn config(bytes: &[u8]) -> bool {
         folder
     });
     fs::write(folder.path().join("config.json"), bytes).expect("the scratch folder is writable");
-    let _ = florin_models::inspect::inspect(folder.path(), device());
     florin_models::open(folder.path(), device()).is_ok()
 }
 

@@ -3,6 +3,7 @@
 mod bench;
 mod blocks;
 mod ci;
+mod fuzz;
 mod golden;
 mod mutants;
 mod shell;
@@ -21,6 +22,9 @@ cargo xtask VERB
   mutants [NAME..]            put known mistakes in, one at a time: which do the tests notice?
           [--check]           only whether their patches still apply
           [--json|--markdown] how the result is printed
+  fuzz [TARGET..]             bytes that nobody vouches for, made up by libFuzzer: needs cargo-fuzz and a nightly compiler
+       [--runs N]             how many each (10000000)
+       [--json|--markdown]    how the result is printed
   bench [save|compare NAME] [--device NAME]
   bench peers                 the same work in PyTorch, on this machine
   bench peers blocks          every attention, fusion and loss beside PyTorch's, case by case
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test::test(rest),
         ["ci"] => ci::ci(),
         ["tidy"] => tidy::tidy(),
+        ["fuzz", rest @ ..] => fuzz::fuzz(rest),
         ["golden", "check"] => golden::check(),
         ["golden", "update"] => golden::update(),
         ["mutants", rest @ ..] => mutants::mutants(rest),

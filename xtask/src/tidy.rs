@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 7] = [
     &["florin-models", "florin-train"],
     &["florin-finance"],
     &["florin", "florin-cli", "xtask"],
-    &["florin-tests"],
+    &["florin-tests", "florin-fuzz"],
 ];
 
 /// Lines above which a file should be two.
@@ -78,7 +78,8 @@ fn manifest(file: &str, text: &str) -> Vec<String> {
             breaches.push(format!("{file}: {own} may not lean on {name}, which is not below it"));
         }
     }
-    if !text.contains("[lints]\nworkspace = true") {
+    // A workspace of its own has none to inherit from.
+    if !text.contains("[lints]\nworkspace = true") && !text.contains("\n[workspace]\n") {
         breaches.push(format!("{file}: does not inherit the workspace's lints"));
     }
     breaches

@@ -23,6 +23,7 @@ use clap::Parser;
 use arguments::{Arguments, Command, SearchCommand};
 
 fn main() -> ExitCode {
+    florin_data::guarded::silence();
     let arguments = Arguments::parse();
     let done = match arguments.command {
         Command::Run(options) => run::run(&options),

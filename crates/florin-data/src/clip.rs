@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use image::codecs::gif::GifDecoder;
-use image::{AnimationDecoder, Frames, ImageDecoder};
+use image::{AnimationDecoder, Frames, ImageDecoder, Limits};
 use serde::Deserialize;
 
 use crate::DataError;
@@ -25,6 +25,9 @@ pub const FRAME_EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 
 /// Most frames that are kept of a clip.
 pub const MOST_FRAMES: usize = 1024;
+
+/// Bytes that a stored frame of a GIF may take beyond four pictures of its size.
+const SPARE_BYTES: u64 = 1 << 16;
 
 /// What `ffprobe` says of a video.
 #[derive(Deserialize)]
@@ -120,9 +123,14 @@ fn of_gif(path: &Path, count: usize) -> Result<Vec<Pixels>, DataError> {
 
 fn gif_frames(path: &Path) -> Result<Frames<'static>, DataError> {
     let file = File::open(path).map_err(|source| DataError::file("read the clip", path, source))?;
-    let decoder = GifDecoder::new(BufReader::new(file)).map_err(|error| DataError::clip(path, error))?;
+    let mut decoder = GifDecoder::new(BufReader::new(file)).map_err(|error| DataError::clip(path, error))?;
     let (width, height) = decoder.dimensions();
     check_size(path, width, height)?;
+    // The frame before, the frame as it is stored, the frame on the whole picture, four bytes a pixel each; a stored frame says its own
+    // size, which without a limit may be sixteen gigabytes.
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(SPARE_BYTES + 4 * 4 * u64::from(width) * u64::from(height));
+    decoder.set_limits(limits).map_err(|error| DataError::clip(path, error))?;
     Ok(decoder.into_frames())
 }
 
@@ -249,6 +257,10 @@ mod tests {
         };
         assert!(refused("a.gif", b"").contains("a.gif"));
         assert!(refused("b.gif", b"GIF89a\x01\0\x01\0\0\0\0").contains("b.gif"));
+        // One pixel, and a frame that says it has 65,535 times 65,535.
+        let large = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\xff\xff\xff\xff\0\x02\x02\x4c\x01\0;";
+        let error = refused("large.gif", large);
+        assert!(error.contains("limit"), "{error}");
         assert!(refused("c.txt", b"hello").contains("expected a folder of pictures, or a file: .gif, .mp4"));
         assert!(refused("d.mp4", b"hello").contains("d.mp4"));
         assert!(read_frames(Path::new("/nowhere/e.mp4"), 2).unwrap_err().to_string().contains("/nowhere/e.mp4"));

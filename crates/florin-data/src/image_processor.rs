@@ -11,8 +11,8 @@ use serde_json::Value;
 use crate::resample::{Filter, Pixels};
 use crate::{DataError, picture, preprocessor};
 
-/// The longest side that a configuration may ask for.
-const LONGEST_SIDE: usize = 16_384;
+/// The longest side that a configuration may ask for: a square of it takes 200 MB.
+const LONGEST_SIDE: usize = 4096;
 
 /// OpenAI's, for CLIP.
 const CLIP_MEAN: [f64; 3] = [0.48145466, 0.4578275, 0.40821073];
@@ -325,7 +325,7 @@ mod tests {
         );
         let clip = |more: &str| error(&format!(r#"{{"image_processor_type": "CLIPImageProcessor", {more}}}"#));
         assert!(clip(r#""size": {"longest_edge": 3}"#).contains("height and width, or shortest_edge"));
-        assert!(clip(r#""size": 0"#).contains("from 1 to 16384, found 0"));
+        assert!(clip(r#""size": 0"#).contains("from 1 to 4096, found 0"));
         assert!(clip(r#""image_mean": [1.0]"#).contains("`image_mean` must hold 3 numbers, found 1"));
         assert!(clip(r#""image_std": [1, 0, 1]"#).contains("must not be zero"));
         assert!(clip(r#""resample": 7"#).contains("no filter has number 7"));

@@ -11,6 +11,7 @@
 //! 6. [`table`] and [`labelled`]: a folder of labelled documents; [`split`]: folds that do not leak.
 //! 7. [`log_mel`]: pictures of sounds, made of a [`spectrogram`] through [`mel_filters`]; `sound` and `sound_processor`: those of files.
 //! 8. [`word_pieces`], [`masking`] and [`sampler`]: what a training loop asks for; [`files`]: writing that cannot half happen.
+//! 9. [`guarded`]: other people's decoders.
 //!
 //! Nothing here panics on the content of a file.
 
@@ -44,11 +45,13 @@ pub mod sound_processor;
 pub mod spectrogram;
 
 pub mod files;
+pub mod guarded;
 pub mod masking;
 pub mod sampler;
 pub mod word_pieces;
 
 mod error;
 mod preprocessor;
+mod tokenizer_file;
 
 pub use error::DataError;

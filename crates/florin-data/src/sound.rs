@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
@@ -18,6 +17,7 @@ use symphonia::core::formats::{FormatReader, TrackType};
 use symphonia::core::io::{MediaSource, MediaSourceStream};
 
 use crate::DataError;
+use crate::guarded::guarded;
 
 /// Samples a second that a file or a caller may name.
 const HIGHEST_RATE: usize = 768_000;
@@ -91,10 +91,8 @@ fn greatest_common_divisor(one: usize, other: usize) -> usize {
 
 /// Whatever happens to the decoder, whose readers still overflow on some headers, is an error of the file.
 fn decoded(source: Box<dyn MediaSource>, path: &Path, rate: usize, longest: usize) -> Result<Sound, DataError> {
-    // Nothing that a panic may have left half done is used again.
-    let whole = AssertUnwindSafe(|| native(source, path, longest));
-    let failed = |_| Err(DataError::sound_file(path, "its decoder failed, so that it must be damaged"));
-    let (samples, native, is_whole) = catch_unwind(whole).unwrap_or_else(failed)?;
+    let failed = || Err(DataError::sound_file(path, "its decoder failed, so that it must be damaged"));
+    let (samples, native, is_whole) = guarded(|| native(source, path, longest)).unwrap_or_else(failed)?;
     Ok(Sound { samples: resampled(&samples, native, rate)?, rate, is_whole })
 }
 

@@ -6,7 +6,6 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader},
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
@@ -17,6 +16,7 @@ use parquet::{
 use serde_json::Value;
 
 use crate::DataError;
+use crate::guarded::guarded;
 
 /// The endings of the formats that [`Table::read`] knows, best first.
 pub const TABLE_EXTENSIONS: [&str; 3] = ["parquet", "csv", "jsonl"];
@@ -193,8 +193,7 @@ fn open(path: &Path) -> Result<File, DataError> {
 fn read_parquet(path: &Path) -> Result<Table, DataError> {
     let file = open(path)?;
     // The decoder is not ours and a damaged file can make it panic; to the caller both are an unreadable table.
-    let read = catch_unwind(AssertUnwindSafe(|| parquet_rows(path, file)));
-    read.unwrap_or_else(|_| Err(DataError::table(path, "the Parquet file is damaged")))
+    guarded(|| parquet_rows(path, file)).unwrap_or_else(|| Err(DataError::table(path, "the Parquet file is damaged")))
 }
 
 fn parquet_rows(path: &Path, file: File) -> Result<Table, DataError> {

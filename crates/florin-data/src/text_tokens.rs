@@ -5,9 +5,10 @@
 
 use std::path::Path;
 
+use rayon::prelude::*;
 use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
-use crate::DataError;
+use crate::{DataError, tokenizer_file};
 
 /// The file in a checkpoint's folder.
 pub const FILE: &str = "tokenizer.json";
@@ -33,7 +34,7 @@ impl TextTokens {
     /// Reads the content of a `tokenizer.json`; `path` is for messages.
     pub fn from_json(path: &Path, json: &[u8], longest: usize) -> Result<Self, DataError> {
         let refused = |reason: String| DataError::Tokenizer { path: path.into(), reason };
-        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|error| refused(error.to_string()))?;
+        let mut tokenizer = tokenizer_file::read(json).map_err(refused)?;
         let vocabulary = tokenizer.get_vocab(true);
         let stated = tokenizer.get_padding().map(|padding| padding.pad_id);
         // CLIP pads with its end of text.
@@ -59,10 +60,12 @@ impl TextTokens {
 
     /// The ids of each text.
     pub fn encode(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>, DataError> {
-        let cut = texts.iter().map(|text| &text[..text.floor_char_boundary(LONGEST_TEXT)]).collect::<Vec<_>>();
-        let encoded = self.tokenizer.encode_batch_fast(cut, true);
-        let failed = |error: tokenizers::Error| DataError::Tokenizer { path: FILE.into(), reason: error.to_string() };
-        Ok(encoded.map_err(failed)?.into_iter().map(|encoding| encoding.get_ids().to_vec()).collect())
+        let encoded = texts.par_iter().map(|text| {
+            let cut = &text[..text.floor_char_boundary(LONGEST_TEXT)];
+            tokenizer_file::encode(&self.tokenizer, cut, true)
+        });
+        let failed = |reason| DataError::Tokenizer { path: FILE.into(), reason };
+        encoded.collect::<Result<_, _>>().map_err(failed)
     }
 
     /// What fills a batch.

@@ -11,7 +11,7 @@ use std::{
 
 use tokenizers::Tokenizer;
 
-use crate::DataError;
+use crate::{DataError, tokenizer_file};
 
 /// A tokenizer for single words, with a memory.
 pub struct WordPieces {
@@ -85,7 +85,7 @@ impl WordPieces {
         if most_per_word == 0 {
             return Err("expected at least 1 piece a word, found 0".into());
         }
-        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| error.to_string())?;
+        let mut tokenizer = tokenizer_file::read(bytes)?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
         let special = SpecialIds::read(&tokenizer)?;
@@ -98,9 +98,8 @@ impl WordPieces {
         while !word.is_char_boundary(end) {
             end -= 1;
         }
-        let encoding = self.tokenizer.encode_fast(&word[..end], false);
-        let ids = encoding.as_ref().map(|encoding| encoding.get_ids()).unwrap_or_default();
-        match ids.get(..self.most_per_word).unwrap_or(ids) {
+        let ids = tokenizer_file::encode(&self.tokenizer, &word[..end], false).unwrap_or_default();
+        match ids.get(..self.most_per_word).unwrap_or(&ids) {
             [] => Arc::from([self.special.unk]),
             ids => Arc::from(ids),
         }
