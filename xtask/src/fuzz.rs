@@ -115,20 +115,17 @@ fn follow(fuzzed: &mut Fuzzed, line: &str) {
 /// Folders that fuzzing starts from.
 fn seeds(target: &str) -> Result<Vec<PathBuf>> {
     let mut found = vec![root().join("tests/fuzz-corpus").join(target)];
-    match target {
-        // Every published architecture, one layer high: more are only slower.
-        "config" => {
-            let folder = root().join("fuzz/seeds/config");
-            fs::create_dir_all(&folder)?;
-            let text = fs::read(root().join("crates/florin-models/src/presets.json"))?;
-            let Value::Object(presets) = serde_json::from_slice(&text)? else { bail!("the presets are an object") };
-            for (name, mut config) in presets {
-                flatten(&mut config);
-                fs::write(folder.join(name.replace('/', "_")), config.to_string())?;
-            }
-            found.push(folder);
+    // Every published architecture, one layer high: more are only slower.
+    if target == "config" {
+        let folder = root().join("fuzz/seeds/config");
+        fs::create_dir_all(&folder)?;
+        let text = fs::read(root().join("crates/florin-models/src/presets.json"))?;
+        let Value::Object(presets) = serde_json::from_slice(&text)? else { bail!("the presets are an object") };
+        for (name, mut config) in presets {
+            flatten(&mut config);
+            fs::write(folder.join(name.replace('/', "_")), config.to_string())?;
         }
-        _ => {}
+        found.push(folder);
     }
     Ok(found)
 }
