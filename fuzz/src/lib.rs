@@ -10,46 +10,14 @@ pub fn pass_guarded_panics() {
     florin_data::guarded::silence();
 }
 
-pub fn safetensors(bytes: &[u8]) {
-    readers::safetensors(bytes);
+macro_rules! targets {
+    ($($name:ident)*) => {
+        $(
+            pub fn $name(bytes: &[u8]) {
+                readers::$name(bytes);
+            }
+        )*
+    };
 }
 
-pub fn torch(bytes: &[u8]) {
-    readers::torch(bytes);
-}
-
-pub fn ctranslate2(bytes: &[u8]) {
-    readers::ctranslate2(bytes);
-}
-
-pub fn index(bytes: &[u8]) {
-    readers::index(bytes);
-}
-
-pub fn config(bytes: &[u8]) {
-    readers::config(bytes);
-}
-
-pub fn reference(bytes: &[u8]) {
-    readers::reference(bytes);
-}
-
-pub fn tokenizer(bytes: &[u8]) {
-    readers::tokenizer(bytes);
-}
-
-pub fn preprocessor(bytes: &[u8]) {
-    readers::preprocessor(bytes);
-}
-
-pub fn picture(bytes: &[u8]) {
-    readers::picture(bytes);
-}
-
-pub fn clip(bytes: &[u8]) {
-    readers::clip(bytes);
-}
-
-pub fn sound(bytes: &[u8]) {
-    readers::sound(bytes);
-}
+targets!(safetensors torch ctranslate2 index config reference tokenizer preprocessor picture clip sound);

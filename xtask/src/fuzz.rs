@@ -212,3 +212,29 @@ fn print(done: &[Fuzzed], form: &str) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_libfuzzer_tells_is_followed() {
+        let mut fuzzed =
+            Fuzzed { target: "torch".to_owned(), runs: 0, seconds: 0, coverage: 0, corpus: 0, is_whole: false };
+        follow(&mut fuzzed, "#524288\tpulse  cov: 612 ft: 1409 corp: 214/9Kb lim: 4096 exec/s: 10 rss: 138Mb");
+        assert_eq!((fuzzed.runs, fuzzed.coverage, fuzzed.corpus, fuzzed.seconds), (524_288, 612, 214, 0));
+        follow(&mut fuzzed, "INFO: seed corpus: files: 45 min: 192b max: 638b total: 16246b rss: 137Mb");
+        follow(&mut fuzzed, "Done 10000000 runs in 61 second(s)");
+        assert_eq!((fuzzed.runs, fuzzed.coverage, fuzzed.corpus, fuzzed.seconds), (10_000_000, 612, 214, 61));
+    }
+
+    #[test]
+    fn seeds_are_one_layer_high_and_their_words_are_known() {
+        let mut config = json!({"text_config": {"num_hidden_layers": 12, "hidden_size": 768}, "model_type": "clip"});
+        flatten(&mut config);
+        assert_eq!(config["text_config"], json!({"num_hidden_layers": 1, "hidden_size": 768}));
+        let mut words = BTreeSet::new();
+        collect(&config, &mut words);
+        assert!(words.contains("clip") && words.contains("\"hidden_size\":"), "{words:?}");
+    }
+}

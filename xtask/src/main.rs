@@ -27,7 +27,7 @@ cargo xtask VERB
        [--json|--markdown]    how the result is printed
   bench [save|compare NAME] [--device NAME]
   bench peers                 the same work in PyTorch, on this machine
-  bench peers blocks          every attention, fusion and loss beside PyTorch's, case by case
+  bench peers blocks          every operation, attention, fusion and loss beside PyTorch's
   docs                        the documentation of all crates, and the book
 
 Regenerating golden files and peers need Python: a virtual environment with tests/golden/requirements.txt or

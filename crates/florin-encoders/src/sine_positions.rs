@@ -56,24 +56,41 @@ impl SineTable {
         self.dim
     }
 
-    /// The table, `[places, dim]`, on a device.
+    /// The table, `[places, dim]`, on a device: with gradients and without it is the same one.
     pub(crate) fn on(&self, device: &Device) -> Tensor<2> {
+        let plain = device.clone().without_autodiff();
         let make = || {
             let values: Vec<f32> = table(self.places, self.dim).map(|value| value as f32).collect();
-            Tensor::from_data(TensorData::new(values, [self.places, self.dim]), device)
+            Tensor::from_data(TensorData::new(values, [self.places, self.dim]), &plain)
         };
-        let (known, made) = self.made.get_or_init(|| (device.clone(), make()));
-        // Whoever moves a module between devices pays for it at every call, and is right.
-        if known == device { made.clone() } else { make() }
+        let (known, made) = self.made.get_or_init(|| (plain.clone(), make()));
+        // Whoever moves a module to another device pays for it at every call, and is right.
+        let table = if *known == plain { made.clone() } else { make() };
+        if device.is_autodiff() { Tensor::from_inner(table) } else { table }
     }
 }
 
-#[test]
-fn sines_and_cosines_of_one_angle_stand_side_by_side() {
-    let table = sine_positions("any", 3, 5).unwrap();
-    assert_eq!(table[..5], [0.0, 1.0, 0.0, 1.0, 0.0]);
-    assert_eq!(table[10..12], [2f64.sin(), 2f64.cos()]);
-    assert_eq!(table[14], (2.0 / 10_000f64.powf(4.0 / 5.0)).sin(), "an odd width ends with a sine");
-    let error = sine_positions("any", 1 << 20, 16_384).unwrap_err().to_string();
-    assert!(error.contains("numbers of the table of positions"), "{error}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sines_and_cosines_of_one_angle_stand_side_by_side() {
+        let table = sine_positions("any", 3, 5).unwrap();
+        assert_eq!(table[..5], [0.0, 1.0, 0.0, 1.0, 0.0]);
+        assert_eq!(table[10..12], [2f64.sin(), 2f64.cos()]);
+        assert_eq!(table[14], (2.0 / 10_000f64.powf(4.0 / 5.0)).sin(), "an odd width ends with a sine");
+        let error = sine_positions("any", 1 << 20, 16_384).unwrap_err().to_string();
+        assert!(error.contains("numbers of the table of positions"), "{error}");
+    }
+
+    #[test]
+    fn a_table_is_made_once_for_training_and_evaluation() {
+        let plain = florin_backend::device("cpu").expect("the cpu device is always there");
+        let table = SineTable::new("any", 3, 4).unwrap();
+        let trained = table.on(&plain.clone().autodiff());
+        assert!(trained.is_autodiff() && !table.on(&plain).is_autodiff());
+        assert_eq!(table.made.get().map(|(device, _)| device == &plain), Some(true));
+        assert_eq!(trained.inner().into_data(), table.on(&plain).into_data());
+    }
 }

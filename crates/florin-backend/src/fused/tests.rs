@@ -8,6 +8,16 @@ use crate::{
     linear_activation, log_likelihood, log_softmax, softmax,
 };
 
+const KINDS: [Activation; 7] = [
+    Activation::Identity,
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::QuickGelu,
+    Activation::Silu,
+    Activation::Relu,
+    Activation::Tanh,
+];
+
 /// An f32 leaf and the same in f64, which the fused operations do not serve.
 struct Pair<const D: usize> {
     fused: Tensor<D>,
@@ -119,17 +129,8 @@ fn norms_are_the_composed_ones() {
 #[test]
 fn linear_layers_are_the_composed_ones() {
     let device = device();
-    let kinds = [
-        Activation::Identity,
-        Activation::Gelu,
-        Activation::GeluTanh,
-        Activation::QuickGelu,
-        Activation::Silu,
-        Activation::Relu,
-        Activation::Tanh,
-    ];
     for (rows, input, output) in [(1, 1, 1), (5, 7, 3), (150, 96, 130)] {
-        for kind in kinds {
+        for kind in KINDS {
             let (x, weight, bias) =
                 (pair([2, rows, input], &device), pair([input, output], &device), pair([output], &device));
             let run = |x: Tensor<3>, weight, bias| linear_activation(x, weight, Some(bias), kind);
@@ -198,15 +199,7 @@ fn a_row_that_does_not_count_has_no_gradient_however_odd_it_is() {
 #[test]
 fn activations_alone_are_the_composed_ones() {
     let device = device();
-    for kind in [
-        Activation::Gelu,
-        Activation::GeluTanh,
-        Activation::QuickGelu,
-        Activation::Silu,
-        Activation::Relu,
-        Activation::Tanh,
-        Activation::Identity,
-    ] {
+    for kind in KINDS {
         let x = pair([3, 41, 97], &device);
         compare!(format!("{kind:?}"), |x: Tensor<3>| activation(x.swap_dims(0, 2), kind), &device, x);
     }

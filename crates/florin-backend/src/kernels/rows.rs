@@ -31,6 +31,23 @@ pub(crate) fn sum(row: &[f32]) -> f32 {
     fold(row, 0.0, |a, b| a + b)
 }
 
+/// The sum of what a function makes of each number.
+#[inline(always)]
+pub(crate) fn sum_of(row: &[f32], of: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let chunks = row.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane += of(*value);
+        }
+    }
+    for (lane, value) in lanes.iter_mut().zip(rest) {
+        *lane += of(*value);
+    }
+    lanes.into_iter().sum()
+}
+
 /// The sum of products.
 #[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {

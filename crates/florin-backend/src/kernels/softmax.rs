@@ -6,7 +6,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::float_math::exp;
-use super::rows::{dot, max, sum};
+use super::rows::{dot, max, sum, sum_of};
 
 /// Numbers that one task takes, at least a row.
 const NUMBERS: usize = 1 << 13;
@@ -20,16 +20,16 @@ pub(crate) enum Form {
     Logarithm,
 }
 
-/// Numbers of whole rows, about as many as a task takes.
-fn task(columns: usize) -> usize {
-    (NUMBERS / columns).max(1) * columns
+/// Rows that one task takes.
+fn rows_of(columns: usize) -> usize {
+    (NUMBERS / columns.max(1)).max(1)
 }
 
 /// The function of every row.
 pub(crate) fn forward(x: &[f32], columns: usize, form: Form) -> Vec<f32> {
     let mut output = vec![0f32; x.len()];
     if !x.is_empty() {
-        let numbers = task(columns);
+        let numbers = rows_of(columns) * columns;
         output
             .par_chunks_mut(numbers)
             .zip(x.par_chunks(numbers))
@@ -65,7 +65,7 @@ fn rows(x: &[f32], columns: usize, form: Form, output: &mut [f32]) {
 pub(crate) fn backward(output: &[f32], gradient: &[f32], columns: usize, form: Form) -> Vec<f32> {
     let mut found = vec![0f32; output.len()];
     if !output.is_empty() {
-        let numbers = task(columns);
+        let numbers = rows_of(columns) * columns;
         let tasks = found.par_chunks_mut(numbers).zip(output.par_chunks(numbers)).zip(gradient.par_chunks(numbers));
         tasks.for_each(|((found, output), gradient)| rows_backward(output, gradient, columns, form, found));
     }
@@ -97,7 +97,7 @@ fn rows_backward(output: &[f32], gradient: &[f32], columns: usize, form: Form, f
 pub(crate) fn log_likelihood(x: &[f32], columns: usize, classes: &[usize]) -> (Vec<f32>, Vec<f32>) {
     assert!(classes.iter().all(|&class| class < columns), "expected classes below {columns}");
     let (mut picked, mut sums) = (vec![0f32; classes.len()], vec![0f32; classes.len()]);
-    let rows = (NUMBERS / columns.max(1)).max(1);
+    let rows = rows_of(columns);
     let tasks = picked.par_chunks_mut(rows).zip(sums.par_chunks_mut(rows));
     let tasks = tasks.zip(x.par_chunks(rows * columns.max(1))).zip(classes.par_chunks(rows));
     tasks.for_each(|(((picked, sums), x), classes)| pick(x, columns, classes, picked, sums));
@@ -109,27 +109,10 @@ fn pick(x: &[f32], columns: usize, classes: &[usize], picked: &mut [f32], sums: 
     let rows = x.chunks_exact(columns).zip(classes).zip(picked).zip(sums);
     for (((x, class), picked), sum) in rows {
         let most = max(x);
-        let logarithm = total(x, most).ln();
+        let logarithm = sum_of(x, |x| exp(x - most)).ln();
         *picked = (x[*class] - most) - logarithm;
         *sum = most + logarithm;
     }
-}
-
-/// `Σ e^(x - most)`, lane by lane as [`sum`] adds.
-#[inline(always)]
-fn total(x: &[f32], most: f32) -> f32 {
-    let mut lanes = [0f32; 16];
-    let chunks = x.chunks_exact(lanes.len());
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane += exp(*x - most);
-        }
-    }
-    for (lane, x) in lanes.iter_mut().zip(rest) {
-        *lane += exp(*x - most);
-    }
-    lanes.into_iter().sum()
 }
 
 /// The gradient of the rows: `g (1 - p)` at the class and `-g p` elsewhere.
@@ -141,7 +124,7 @@ pub(crate) fn log_likelihood_backward(
     gradient: &[f32],
 ) -> Vec<f32> {
     let mut found = vec![0f32; x.len()];
-    let rows = (NUMBERS / columns.max(1)).max(1);
+    let rows = rows_of(columns);
     let tasks = found.par_chunks_mut(rows * columns.max(1)).zip(x.par_chunks(rows * columns.max(1)));
     let tasks = tasks.zip(classes.par_chunks(rows)).zip(sums.par_chunks(rows)).zip(gradient.par_chunks(rows));
     tasks.for_each(|((((found, x), classes), sums), gradient)| unpick(x, columns, classes, sums, gradient, found));
