@@ -48,7 +48,7 @@ pub(crate) enum Command {
     Inspect(InspectOptions),
     /// Compare a checkpoint with outputs that its original wrote down
     Verify(VerifyOptions),
-    /// Make vectors of texts, pictures or sounds
+    /// Make vectors of texts, pictures, sounds or clips
     Embed(EmbedOptions),
     /// Tell pictures apart by labels that you name
     Classify(ClassifyOptions),
