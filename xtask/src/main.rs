@@ -5,6 +5,7 @@ mod blocks;
 mod ci;
 mod fuzz;
 mod golden;
+mod miri;
 mod mutants;
 mod shell;
 mod test;
@@ -25,6 +26,7 @@ cargo xtask VERB
   fuzz [TARGET..]             bytes that nobody vouches for, made up by libFuzzer: needs cargo-fuzz and a nightly compiler
        [--runs N]             how many each (10000000)
        [--json|--markdown]    how the result is printed
+  miri                        the kernels with vector instructions under Miri, AVX-512 among them: needs a nightly compiler
   bench [save|compare NAME] [--device NAME]
   bench peers                 the same work in PyTorch, on this machine
   bench peers blocks          every operation, attention, fusion and loss beside PyTorch's
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         ["ci"] => ci::ci(),
         ["tidy"] => tidy::tidy(),
         ["fuzz", rest @ ..] => fuzz::fuzz(rest),
+        ["miri"] => miri::miri(),
         ["golden", "check"] => golden::check(),
         ["golden", "update"] => golden::update(),
         ["mutants", rest @ ..] => mutants::mutants(rest),

@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 7] = [
     &["florin-models", "florin-train"],
     &["florin-finance"],
     &["florin", "florin-cli", "xtask"],
-    &["florin-tests", "florin-fuzz"],
+    &["florin-tests", "florin-fuzz", "florin-miri"],
 ];
 
 /// Lines above which a file should be two.

@@ -9,13 +9,16 @@ mod kernels;
 mod memory;
 mod operations;
 mod optimiser;
+mod packed_weight;
 
 pub use device::{BackendError, DeviceInfo, available, device, seed};
 pub use fused::AdamWStep;
+pub use kernels::activation::Activation;
 pub use kernels::finite::count_not_finite;
 pub use kernels::transpose::transpose;
 pub use operations::{
-    Activation, AttentionOptions, activation, add_norm, attention, cross_entropy, embedding, layer_norm, linear,
-    linear_activation, log_likelihood, log_softmax, product, softmax,
+    AttentionOptions, activation, add_norm, attention, cross_entropy, embedding, layer_norm, linear, linear_activation,
+    log_likelihood, log_softmax, product, softmax,
 };
 pub use optimiser::adamw;
+pub use packed_weight::{PackedWeight, WeightFormat, packed_linear};

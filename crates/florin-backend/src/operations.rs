@@ -4,28 +4,9 @@ use burn::backend::Dispatch;
 use burn::prelude::*;
 use burn::tensor::activation as burn_activation;
 
-use crate::composed;
 use crate::fused::{Form, FusedOperations, maybe, maybe_marks, serves};
 use crate::kernels::activation::is_fused;
-
-/// What follows a linear layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// `x·Φ(x)` by the error function: BERT, ViT.
-    Gelu,
-    /// The same by a hyperbolic tangent: GPT-2, SigLIP.
-    GeluTanh,
-    /// `x·σ(1.702x)`: OpenAI's CLIP.
-    QuickGelu,
-    /// `max(x, 0)`
-    Relu,
-    /// `x·σ(x)`
-    Silu,
-    /// Hyperbolic tangent.
-    Tanh,
-    /// Nothing.
-    Identity,
-}
+use crate::{Activation, composed};
 
 /// How attention scores are scaled and which keys a query may see.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -5,6 +5,7 @@ use burn::prelude::*;
 use florin_backend::Activation;
 
 use crate::initialise::{normal, zeros};
+use crate::packed;
 
 /// `y = x · weight + bias`.
 #[derive(Module, Debug)]
@@ -31,7 +32,7 @@ impl Linear {
     /// - x: `[.., input]`
     /// - output: `[.., output]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        florin_backend::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+        self.forward_activated(x, Activation::Identity)
     }
 
     /// The product, the bias and the activation as one operation.
@@ -42,6 +43,9 @@ impl Linear {
     /// - output: `[.., output]`
     pub fn forward_activated<const D: usize>(&self, x: Tensor<D>, activation: Activation) -> Tensor<D> {
         let bias = self.bias.as_ref().map(Param::val);
-        florin_backend::linear_activation(x, self.weight.val(), bias, activation)
+        match packed::of(&self.weight) {
+            Some(weight) => florin_backend::packed_linear(x, weight, bias, activation),
+            None => florin_backend::linear_activation(x, self.weight.val(), bias, activation),
+        }
     }
 }

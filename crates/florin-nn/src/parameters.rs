@@ -51,15 +51,15 @@ impl Place {
         let mut shape = tensor.dims().to_vec();
         let data = tensor.into_data().convert_dtype(DType::F32);
         let mut values = data.try_to_vec::<f32>().expect("the data was just converted to f32");
-        if self.is_transposed() {
+        if self.is_linear_weight() {
             values = transpose(&values, shape[0], shape[1]);
             shape.reverse();
         }
         StoredTensor { shape, values }
     }
 
-    /// Whether the parameter stands here the other way round than in a file.
-    fn is_transposed(&self) -> bool {
+    /// Whether the parameter is the weight of a linear layer, which stands here the other way round than in a file.
+    pub(crate) fn is_linear_weight(&self) -> bool {
         self.containers.last().is_some_and(|container| container == "Struct:Linear")
             && self.path.last().is_some_and(|name| name == "weight")
     }
@@ -174,7 +174,7 @@ impl ModuleMapper for Assigner<'_, '_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         // A parameter without values must not draw them only to be asked for its shape.
         let shape: [usize; D] = param.lazy_shape().dims();
-        let transposed = self.place.is_transposed();
+        let transposed = self.place.is_linear_weight();
         let stored: Vec<usize> = if transposed { shape.iter().rev().copied().collect() } else { shape.to_vec() };
         let Some(values) = (self.source)(&self.place.name(), &stored) else { return param };
         let values = if transposed { transpose(&values, stored[0], stored[1]) } else { values.into_owned() };

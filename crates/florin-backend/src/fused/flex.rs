@@ -12,8 +12,10 @@ use crate::kernels::adamw;
 use crate::kernels::attention::{self, Attention, Past, Sizes, View};
 use crate::kernels::layer_norm::{self, Affine};
 use crate::kernels::linear;
+use crate::kernels::packed::{self, Panels};
 use crate::kernels::product::{Existing, Matrix, Threads, multiply};
 use crate::kernels::softmax;
+use crate::packed_weight::Packed;
 
 impl FusedOperations for Flex {
     fn fused_attention(
@@ -186,6 +188,24 @@ impl FusedGradients for Flex {
         let columns = x.layout().shape()[1];
         tensor(linear::column_sums(numbers(&x), columns), [columns])
     }
+}
+
+/// A linear layer of rows `[rows, input]` with a packed weight.
+pub(crate) fn packed_linear(
+    x: FlexTensor,
+    weight: &Packed,
+    bias: Option<FlexTensor>,
+    activation: Activation,
+) -> FlexTensor {
+    let rows = x.layout().shape()[0];
+    let (x, bias) = (dense(x), bias.map(dense));
+    let (x, bias) = (numbers(&x), bias.as_ref().map(numbers));
+    let (values, output) = match weight {
+        Packed::Single(weight) => (packed::product(x, weight, bias, activation), weight.output()),
+        Packed::Bf16(weight) => (packed::product(x, weight, bias, activation), weight.output()),
+        Packed::Int8(weight) => (packed::product(x, weight, bias, activation), weight.output()),
+    };
+    tensor(values, [rows, output])
 }
 
 /// One step of AdamW; the moments are moved where they are if nothing else holds them.

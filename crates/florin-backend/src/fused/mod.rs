@@ -185,6 +185,8 @@ pub(crate) fn serves<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == DType::F32 && matches!(x.device().without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
 }
 
+pub(crate) use flex::packed_linear;
+
 /// See [`crate::adamw`].
 pub(crate) fn adamw(
     weights: Tensor<1>,

@@ -5,7 +5,25 @@ use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use multiversion::multiversion;
 
 use super::float_math::{erf, exp, sigmoid};
-use crate::Activation;
+
+/// What follows a linear layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x·Φ(x)` by the error function: BERT, ViT.
+    Gelu,
+    /// The same by a hyperbolic tangent: GPT-2, SigLIP.
+    GeluTanh,
+    /// `x·σ(1.702x)`: OpenAI's CLIP.
+    QuickGelu,
+    /// `max(x, 0)`
+    Relu,
+    /// `x·σ(x)`
+    Silu,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// Nothing.
+    Identity,
+}
 
 /// √(2/π), of the tangent form of GELU.
 const TANH_FACTOR: f32 = 0.797_884_6;

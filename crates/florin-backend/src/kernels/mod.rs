@@ -10,6 +10,7 @@ pub(crate) mod finite;
 pub(crate) mod float_math;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;
+pub(crate) mod packed;
 pub(crate) mod product;
 pub(crate) mod rows;
 pub(crate) mod softmax;

@@ -1,0 +1,295 @@
+//! Weights in bfloat16, which is the upper half of an f32: half the memory, and twice the speed or more where the processor
+//! multiplies them itself. There rows are rounded to the same format; elsewhere they stay in f32.
+
+use rayon::prelude::*;
+
+use super::{Instructions, PANEL, Panels, WIDTH, by_rows};
+
+/// Inner places that stand together.
+const GROUP: usize = 2;
+/// Rows of a tile in AVX2, where twelve of sixteen registers hold sums.
+const ROWS: usize = 6;
+/// Rows of a tile in AVX-512, where 24 of 32 registers do.
+const ROWS_512: usize = 12;
+
+/// The packed weights.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Bf16 {
+    input: usize,
+    output: usize,
+    /// `[panels, groups, PANEL, GROUP]`, an even number of panels; filled up with zeros.
+    values: Vec<u16>,
+    pub(super) instructions: Instructions,
+}
+
+/// A block of rows, each filled up to whole groups.
+#[derive(Default)]
+pub(crate) struct Rows {
+    count: usize,
+    numbers: Vec<f32>,
+    /// Rounded, for AVX-512.
+    rounded: Vec<u16>,
+}
+
+impl Bf16 {
+    /// Rounds and packs `[input, output]`, row-major.
+    ///
+    /// # Panics
+    ///
+    /// If there are not `input · output` weights, or none.
+    pub(crate) fn pack(weights: &[f32], input: usize, output: usize) -> Self {
+        assert!(weights.len() == input * output && !weights.is_empty(), "weights of {input} x {output}");
+        let groups = input.div_ceil(GROUP);
+        let mut values = vec![0u16; output.next_multiple_of(WIDTH) * groups * GROUP];
+        values.par_chunks_mut(PANEL * groups * GROUP).enumerate().for_each(|(panel, values)| {
+            let first = (panel * PANEL).min(output);
+            let columns = first..(first + PANEL).min(output);
+            for (place, row) in weights.chunks_exact(output).enumerate() {
+                let group = &mut values[place / GROUP * PANEL * GROUP..];
+                for (column, weight) in row[columns.clone()].iter().enumerate() {
+                    group[column * GROUP + place % GROUP] = rounded(*weight);
+                }
+            }
+        });
+        Self { input, output, values, instructions: available() }
+    }
+
+    /// The weights as the product sees them, `[input, output]`.
+    pub(crate) fn unpack(&self) -> Vec<f32> {
+        let groups = self.groups();
+        let places = (0..self.input).flat_map(|place| (0..self.output).map(move |column| (place, column)));
+        places.map(|(place, column)| widened(self.values[index(place, column, groups)])).collect()
+    }
+
+    /// Bytes that the weights take.
+    pub(crate) fn size(&self) -> usize {
+        2 * self.values.len()
+    }
+
+    fn groups(&self) -> usize {
+        self.input.div_ceil(GROUP)
+    }
+}
+
+/// Where a weight stands.
+fn index(place: usize, column: usize, groups: usize) -> usize {
+    ((column / PANEL * groups + place / GROUP) * PANEL + column % PANEL) * GROUP + place % GROUP
+}
+
+/// To the nearest, ties to even; not a number stays one.
+#[inline(always)]
+fn rounded(x: f32) -> u16 {
+    let bits = x.to_bits();
+    if x.is_nan() {
+        return (bits >> 16) as u16 | 0x40;
+    }
+    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+}
+
+#[inline(always)]
+fn widened(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+/// The best instructions that this machine has.
+fn available() -> Instructions {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512bf16")
+        {
+            return Instructions::Avx512;
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return Instructions::Avx2;
+        }
+    }
+    Instructions::Portable
+}
+
+impl Panels for Bf16 {
+    type Rows = Rows;
+
+    fn input(&self) -> usize {
+        self.input
+    }
+
+    fn output(&self) -> usize {
+        self.output
+    }
+
+    fn load(&self, x: &[f32], into: &mut Rows) {
+        let length = self.groups() * GROUP;
+        into.count = x.len() / self.input;
+        let lines = x.chunks_exact(self.input);
+        if self.instructions == Instructions::Avx512 {
+            into.rounded.resize(into.count * length, 0);
+            for (x, row) in lines.zip(into.rounded.chunks_exact_mut(length)) {
+                row.iter_mut().zip(x).for_each(|(into, x)| *into = rounded(*x));
+            }
+        } else {
+            into.numbers.resize(into.count * length, 0.0);
+            for (x, row) in lines.zip(into.numbers.chunks_exact_mut(length)) {
+                row[..self.input].copy_from_slice(x);
+            }
+        }
+    }
+
+    fn multiply(&self, rows: &Rows, pair: usize, into: &mut [f32]) {
+        let groups = self.groups();
+        let length = groups * GROUP;
+        let panels = &self.values[pair * WIDTH * length..(pair + 1) * WIDTH * length];
+        let step = if self.instructions == Instructions::Avx512 { ROWS_512 } else { ROWS };
+        for first in (0..rows.count).step_by(step) {
+            let some = step.min(rows.count - first);
+            let place = first * length..(first + some) * length;
+            let into = &mut into[first * WIDTH..(first + some) * WIDTH];
+            match self.instructions {
+                #[cfg(target_arch = "x86_64")]
+                Instructions::Avx512 => {
+                    let rows = &rows.rounded[place];
+                    by_rows!(some, x86::tile_avx512(rows, panels, groups, into), 1 2 3 4 5 6 7 8 9 10 11 12);
+                }
+                #[cfg(target_arch = "x86_64")]
+                Instructions::Avx2 => {
+                    let rows = &rows.numbers[place];
+                    by_rows!(some, x86::tile_avx2(rows, panels, groups, into), 1 2 3 4 5 6);
+                }
+                _ => tile_portable(&rows.numbers[place], panels, groups, into),
+            }
+        }
+    }
+}
+
+/// A tile of rows and two panels, `[rows, WIDTH]`.
+fn tile_portable(rows: &[f32], panels: &[u16], groups: usize, into: &mut [f32]) {
+    let length = groups * GROUP;
+    for (row, into) in rows.chunks_exact(length).zip(into.chunks_exact_mut(WIDTH)) {
+        for (panel, into) in panels.chunks_exact(PANEL * length).zip(into.chunks_exact_mut(PANEL)) {
+            into.fill(0.0);
+            for (x, weights) in row.as_chunks::<GROUP>().0.iter().zip(panel.as_chunks::<{ PANEL * GROUP }>().0) {
+                for (into, [even, odd]) in into.iter_mut().zip(weights.as_chunks::<GROUP>().0) {
+                    *into += x[0] * widened(*even) + x[1] * widened(*odd);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    //! Tiles in vector instructions; bounds are checked before, pointers move inside them.
+
+    use std::arch::x86_64::*;
+
+    use super::{GROUP, PANEL, WIDTH};
+
+    fn check<const R: usize>(rows: usize, panels: usize, groups: usize, into: usize) {
+        assert!(rows >= R * groups * GROUP && panels >= WIDTH * groups * GROUP && into >= R * WIDTH, "a tile's sizes");
+    }
+
+    /// Weights are widened in registers: an even place by a shift, an odd one by a mask.
+    #[expect(unsafe_code, reason = "vector instructions")]
+    pub(super) fn tile_avx2<const R: usize>(rows: &[f32], panels: &[u16], groups: usize, into: &mut [f32]) {
+        check::<R>(rows.len(), panels.len(), groups, into.len());
+        // SAFETY: called where AVX2 and FMA were found; the sizes were checked.
+        unsafe { inner_avx2::<R>(rows.as_ptr(), panels.as_ptr(), groups, into.as_mut_ptr()) }
+    }
+
+    #[expect(unsafe_code, reason = "vector instructions")]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn inner_avx2<const R: usize>(rows: *const f32, panels: *const u16, groups: usize, into: *mut f32) {
+        let length = groups * GROUP;
+        for half in 0..WIDTH / PANEL {
+            // SAFETY: one of the two panels; every offset below stays inside what the caller checked.
+            unsafe {
+                let panel = panels.add(half * PANEL * length);
+                let odd = _mm256_set1_epi32(!0xffff);
+                let mut sums = [[_mm256_setzero_ps(); 2]; R];
+                for group in 0..groups {
+                    let left = _mm256_loadu_si256(panel.add(group * PANEL * GROUP).cast());
+                    let right = _mm256_loadu_si256(panel.add(group * PANEL * GROUP + PANEL).cast());
+                    let even = [left, right].map(|both| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(both)));
+                    let odd = [left, right].map(|both| _mm256_castsi256_ps(_mm256_and_si256(both, odd)));
+                    for (row, sums) in sums.iter_mut().enumerate() {
+                        let x = rows.add(row * length + group * GROUP);
+                        let (first, second) = (_mm256_set1_ps(*x), _mm256_set1_ps(*x.add(1)));
+                        for part in 0..2 {
+                            sums[part] = _mm256_fmadd_ps(first, even[part], sums[part]);
+                            sums[part] = _mm256_fmadd_ps(second, odd[part], sums[part]);
+                        }
+                    }
+                }
+                for (row, [left, right]) in sums.into_iter().enumerate() {
+                    _mm256_storeu_ps(into.add(row * WIDTH + half * PANEL), left);
+                    _mm256_storeu_ps(into.add(row * WIDTH + half * PANEL + PANEL / 2), right);
+                }
+            }
+        }
+    }
+
+    /// Pairs of products summed at once.
+    #[expect(unsafe_code, reason = "vector instructions")]
+    pub(super) fn tile_avx512<const R: usize>(rows: &[u16], panels: &[u16], groups: usize, into: &mut [f32]) {
+        check::<R>(rows.len(), panels.len(), groups, into.len());
+        // SAFETY: called where AVX-512 with BF16 was found; the sizes were checked.
+        unsafe { inner_avx512::<R>(rows.as_ptr(), panels.as_ptr(), groups, into.as_mut_ptr()) }
+    }
+
+    #[expect(unsafe_code, reason = "vector instructions")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    unsafe fn inner_avx512<const R: usize>(rows: *const u16, panels: *const u16, groups: usize, into: *mut f32) {
+        let length = groups * GROUP;
+        // SAFETY: every offset stays inside what the caller checked.
+        unsafe {
+            let second = panels.add(PANEL * length);
+            let mut sums = [[_mm512_setzero_ps(); 2]; R];
+            for group in 0..groups {
+                let left = _mm512_loadu_si512(panels.add(group * PANEL * GROUP).cast());
+                let right = _mm512_loadu_si512(second.add(group * PANEL * GROUP).cast());
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let x = rows.add(row * length + group * GROUP).cast::<i32>().read_unaligned();
+                    let x = _mm512_set1_epi32(x);
+                    sums[0] = products(sums[0], x, left);
+                    sums[1] = products(sums[1], x, right);
+                }
+            }
+            for (row, [left, right]) in sums.into_iter().enumerate() {
+                _mm512_storeu_ps(into.add(row * WIDTH), left);
+                _mm512_storeu_ps(into.add(row * WIDTH + PANEL), right);
+            }
+        }
+    }
+
+    /// `sums + Σ` of two products a lane.
+    #[expect(unsafe_code, reason = "vector instructions")]
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    #[inline]
+    fn products(sums: __m512, x: __m512i, weights: __m512i) -> __m512 {
+        // SAFETY: the same 512 bits, read as pairs of bfloat16.
+        let (x, weights) =
+            unsafe { (std::mem::transmute::<__m512i, __m512bh>(x), std::mem::transmute::<__m512i, __m512bh>(weights)) };
+        #[cfg(not(miri))]
+        {
+            _mm512_dpbf16_ps(sums, x, weights)
+        }
+        // Miri does not know the instruction: the same by hand, so that it sees the rest.
+        #[cfg(miri)]
+        {
+            use super::widened;
+            // SAFETY: as above.
+            let (x, weights): ([u16; 32], [u16; 32]) =
+                unsafe { (std::mem::transmute(x), std::mem::transmute(weights)) };
+            // SAFETY: sixteen numbers.
+            let mut sums: [f32; 16] = unsafe { std::mem::transmute(sums) };
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                for place in [2 * lane, 2 * lane + 1] {
+                    *sum += widened(x[place]) * widened(weights[place]);
+                }
+            }
+            // SAFETY: sixteen numbers.
+            unsafe { std::mem::transmute(sums) }
+        }
+    }
+}

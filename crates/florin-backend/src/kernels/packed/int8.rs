@@ -1,0 +1,358 @@
+//! Weights in eight bits, a scale for every column; rows in eight bits, a scale and a zero point for every row.
+//!
+//! A row's numbers are `scale · (q − zero)`, q from 0 to 255 over its own range, which always holds zero; a column's are
+//! `scale · w`, w from −127 to 127. The sum of products is exact in 32 bits, so that every machine gives the same result:
+//! `scale_row · scale_column · (Σ q w − zero · Σ w)`.
+//!
+//! Paper: Jacob et al. 2017, <https://arxiv.org/abs/1712.05877>
+//! Difference: rows are measured as they come, one by one, and not calibrated.
+
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+use super::{Instructions, PANEL, Panels, WIDTH, by_rows};
+
+/// Inner places that stand together: what one instruction sums.
+const GROUP: usize = 4;
+/// The largest inner size whose sums fit 32 bits whatever the numbers: `2 · 255 · 127 · 32768 < 2³¹`.
+pub(crate) const LONGEST: usize = 1 << 15;
+/// Rows of a tile in AVX2, where twelve of sixteen registers hold sums.
+const ROWS: usize = 6;
+/// Rows of a tile in AVX-512, where 24 of 32 registers do.
+const ROWS_512: usize = 12;
+
+/// The packed weights.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Int8 {
+    input: usize,
+    output: usize,
+    /// `[panels, groups, PANEL, GROUP]`, an even number of panels; filled up with zeros.
+    values: Vec<i8>,
+    /// One for every column, filled up.
+    scales: Vec<f32>,
+    /// `Σ w` of every column, filled up.
+    sums: Vec<i32>,
+    pub(super) instructions: Instructions,
+}
+
+/// A block of rows in eight bits.
+#[derive(Default)]
+pub(crate) struct Rows {
+    /// `[rows, groups · GROUP]`, for AVX-512.
+    bytes: Vec<u8>,
+    /// The same in sixteen bits, for whatever multiplies those.
+    words: Vec<i16>,
+    /// Scale and zero point of each row.
+    ranges: Vec<(f32, i32)>,
+    sums: Vec<i32>,
+}
+
+impl Int8 {
+    /// Rounds and packs `[input, output]`, row-major.
+    ///
+    /// # Panics
+    ///
+    /// If there are not `input · output` weights, none, or `input` is more than [`LONGEST`].
+    pub(crate) fn pack(weights: &[f32], input: usize, output: usize) -> Self {
+        assert!(weights.len() == input * output && !weights.is_empty(), "weights of {input} x {output}");
+        assert!(input <= LONGEST, "sums of {input} products of eight bits may not fit 32 bits");
+        let padded = output.next_multiple_of(WIDTH);
+        let groups = input.div_ceil(GROUP);
+        let mut values = vec![0i8; padded * groups * GROUP];
+        let (mut scales, mut sums) = (vec![0f32; padded], vec![0i32; padded]);
+        let panels = values.par_chunks_mut((PANEL * groups * GROUP).max(1));
+        let panels = panels.zip(scales.par_chunks_mut(PANEL)).zip(sums.par_chunks_mut(PANEL));
+        panels.enumerate().for_each(|(panel, ((values, scales), sums))| {
+            let first = (panel * PANEL).min(output);
+            let columns = first..(first + PANEL).min(output);
+            for row in weights.chunks_exact(output) {
+                for (most, weight) in scales.iter_mut().zip(&row[columns.clone()]) {
+                    // What is not a number stays.
+                    *most = if weight.abs() > *most || weight.is_nan() { weight.abs() } else { *most };
+                }
+            }
+            scales.iter_mut().for_each(|most| *most /= 127.0);
+            for (place, row) in weights.chunks_exact(output).enumerate() {
+                let group = &mut values[place / GROUP * PANEL * GROUP..];
+                for (column, weight) in row[columns.clone()].iter().enumerate() {
+                    let rounded = (weight / scales[column]).round_ties_even().clamp(-127.0, 127.0) as i8;
+                    group[column * GROUP + place % GROUP] = rounded;
+                    sums[column] += i32::from(rounded);
+                }
+            }
+        });
+        Self { input, output, values, scales, sums, instructions: available() }
+    }
+
+    /// The weights as the product sees them, `[input, output]`.
+    pub(crate) fn unpack(&self) -> Vec<f32> {
+        let groups = self.groups();
+        let mut weights = Vec::with_capacity(self.input * self.output);
+        for place in 0..self.input {
+            for column in 0..self.output {
+                let (panel, within) = (column / PANEL, column % PANEL);
+                let index = ((panel * groups + place / GROUP) * PANEL + within) * GROUP + place % GROUP;
+                weights.push(f32::from(self.values[index]) * self.scales[column]);
+            }
+        }
+        weights
+    }
+
+    /// Bytes that the weights take.
+    pub(crate) fn size(&self) -> usize {
+        self.values.len() + 8 * self.scales.len()
+    }
+
+    fn groups(&self) -> usize {
+        self.input.div_ceil(GROUP)
+    }
+}
+
+/// The best instructions that this machine has.
+fn available() -> Instructions {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vnni")
+        {
+            return Instructions::Avx512;
+        }
+        if is_x86_feature_detected!("avx2") {
+            return Instructions::Avx2;
+        }
+    }
+    Instructions::Portable
+}
+
+impl Panels for Int8 {
+    type Rows = Rows;
+
+    fn input(&self) -> usize {
+        self.input
+    }
+
+    fn output(&self) -> usize {
+        self.output
+    }
+
+    fn load(&self, x: &[f32], into: &mut Rows) {
+        let (rows, length) = (x.len() / self.input, self.groups() * GROUP);
+        into.ranges.clear();
+        let lines = x.chunks_exact(self.input);
+        if self.instructions == Instructions::Avx512 {
+            into.bytes.resize(rows * length, 0);
+            into.ranges.extend(lines.zip(into.bytes.chunks_exact_mut(length)).map(|(x, row)| round_row(x, row)));
+        } else {
+            into.words.resize(rows * length, 0);
+            into.ranges.extend(lines.zip(into.words.chunks_exact_mut(length)).map(|(x, row)| round_row_wide(x, row)));
+        }
+        into.sums.resize(rows * WIDTH, 0);
+    }
+
+    fn multiply(&self, rows: &Rows, pair: usize, into: &mut [f32]) {
+        let mut sums = [0i32; ROWS_512 * WIDTH];
+        let (groups, count) = (self.groups(), rows.ranges.len());
+        let length = groups * GROUP;
+        let panels = &self.values[pair * WIDTH * length..(pair + 1) * WIDTH * length];
+        let step = if self.instructions == Instructions::Avx512 { ROWS_512 } else { ROWS };
+        for first in (0..count).step_by(step) {
+            let some = step.min(count - first);
+            let place = first * length..(first + some) * length;
+            let sums = &mut sums[..some * WIDTH];
+            match self.instructions {
+                #[cfg(target_arch = "x86_64")]
+                Instructions::Avx512 => {
+                    let rows = &rows.bytes[place];
+                    by_rows!(some, x86::tile_avx512(rows, panels, groups, sums), 1 2 3 4 5 6 7 8 9 10 11 12);
+                }
+                #[cfg(target_arch = "x86_64")]
+                Instructions::Avx2 => {
+                    let rows = &rows.words[place];
+                    by_rows!(some, x86::tile_avx2(rows, panels, groups, sums), 1 2 3 4 5 6);
+                }
+                _ => tile_portable(&rows.words[place], panels, groups, sums),
+            }
+            let columns = pair * WIDTH..(pair + 1) * WIDTH;
+            scale(
+                sums,
+                &rows.ranges[first..first + some],
+                &self.scales[columns.clone()],
+                &self.sums[columns],
+                &mut into[first * WIDTH..(first + some) * WIDTH],
+            );
+        }
+    }
+}
+
+/// Sums to numbers.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
+fn scale(sums: &[i32], ranges: &[(f32, i32)], scales: &[f32], of_columns: &[i32], into: &mut [f32]) {
+    let lines = sums.chunks_exact(WIDTH).zip(into.chunks_exact_mut(WIDTH));
+    for ((sums, into), (scale, zero)) in lines.zip(ranges) {
+        for column in 0..WIDTH {
+            let sum = sums[column] - zero * of_columns[column];
+            into[column] = sum as f32 * (scale * scales[column]);
+        }
+    }
+}
+
+/// Rounds a row to bytes; its scale and zero point.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
+fn round_row(x: &[f32], into: &mut [u8]) -> (f32, i32) {
+    let (scale, zero, inverse) = range(x);
+    for (into, x) in into.iter_mut().zip(x) {
+        *into = place_of(*x, inverse, zero) as u8;
+    }
+    (scale, zero)
+}
+
+/// The same to sixteen bits.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
+fn round_row_wide(x: &[f32], into: &mut [i16]) -> (f32, i32) {
+    let (scale, zero, inverse) = range(x);
+    for (into, x) in into.iter_mut().zip(x) {
+        *into = place_of(*x, inverse, zero) as i16;
+    }
+    (scale, zero)
+}
+
+/// Where a number stands from 0 to 255.
+#[inline(always)]
+fn place_of(x: f32, inverse: f32, zero: i32) -> i32 {
+    let place = (x * inverse).round_ties_even() + zero as f32;
+    // Not a number becomes zero here; its row's scale is not a number either.
+    place.clamp(0.0, 255.0) as i32
+}
+
+/// Scale, zero point and one over the scale of a row; a row that holds what is not finite gives no numbers.
+#[inline(always)]
+fn range(x: &[f32]) -> (f32, i32, f32) {
+    let (mut lowest, mut highest, mut visible) = ([0f32; 16], [0f32; 16], [0f32; 16]);
+    let chunks = x.chunks_exact(16);
+    let rest = chunks.remainder();
+    let mut see = |xs: &[f32]| {
+        let lanes = lowest.iter_mut().zip(&mut highest).zip(&mut visible);
+        for (((lowest, highest), visible), &x) in lanes.zip(xs) {
+            *lowest = if x < *lowest { x } else { *lowest };
+            *highest = if x > *highest { x } else { *highest };
+            // Zero, unless x is infinite or not a number.
+            *visible += x * 0.0;
+        }
+    };
+    chunks.for_each(&mut see);
+    see(rest);
+    let lowest = lowest.into_iter().fold(0f32, f32::min);
+    let highest = highest.into_iter().fold(0f32, f32::max);
+    if visible.into_iter().sum::<f32>() != 0.0 || visible.iter().any(|lane| lane.is_nan()) {
+        return (f32::NAN, 0, 0.0);
+    }
+    let scale = highest / 255.0 - lowest / 255.0;
+    let inverse = 1.0 / scale;
+    if !inverse.is_finite() {
+        // Nothing but zeros, or numbers so small that their products vanish.
+        return (0.0, 0, 0.0);
+    }
+    (scale, (-lowest * inverse).round_ties_even() as i32, inverse)
+}
+
+/// A tile of rows and two panels, `[rows, WIDTH]`.
+fn tile_portable(rows: &[i16], panels: &[i8], groups: usize, into: &mut [i32]) {
+    let length = groups * GROUP;
+    for (row, into) in rows.chunks_exact(length.max(1)).zip(into.chunks_exact_mut(WIDTH)) {
+        for (panel, into) in panels.chunks_exact((PANEL * length).max(1)).zip(into.chunks_exact_mut(PANEL)) {
+            into.fill(0);
+            for (x, weights) in row.as_chunks::<GROUP>().0.iter().zip(panel.as_chunks::<{ PANEL * GROUP }>().0) {
+                for (into, weight) in into.iter_mut().zip(weights.as_chunks::<GROUP>().0) {
+                    *into += (0..GROUP).map(|place| i32::from(x[place]) * i32::from(weight[place])).sum::<i32>();
+                }
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    //! Tiles in vector instructions; bounds are checked before, pointers move inside them.
+
+    use std::arch::x86_64::*;
+
+    use super::{GROUP, PANEL, WIDTH};
+
+    /// Columns whose sums fill two registers.
+    const PART: usize = 8;
+
+    fn check<const R: usize>(rows: usize, panels: usize, groups: usize, into: usize) {
+        assert!(rows >= R * groups * GROUP && panels >= WIDTH * groups * GROUP && into >= R * WIDTH, "a tile's sizes");
+    }
+
+    /// Sixteen bits times sixteen bits, neighbours summed: exact, where the instruction for bytes would saturate.
+    #[expect(unsafe_code, reason = "vector instructions")]
+    pub(super) fn tile_avx2<const R: usize>(rows: &[i16], panels: &[i8], groups: usize, into: &mut [i32]) {
+        check::<R>(rows.len(), panels.len(), groups, into.len());
+        // SAFETY: called where AVX2 was found; the sizes were checked.
+        unsafe { inner_avx2::<R>(rows.as_ptr(), panels.as_ptr(), groups, into.as_mut_ptr()) }
+    }
+
+    #[expect(unsafe_code, reason = "vector instructions")]
+    #[target_feature(enable = "avx2")]
+    unsafe fn inner_avx2<const R: usize>(rows: *const i16, panels: *const i8, groups: usize, into: *mut i32) {
+        let length = groups * GROUP;
+        for part in 0..WIDTH / PART {
+            // SAFETY: part of the two panels; every offset below stays inside what the caller checked.
+            unsafe {
+                let panel = panels.add((part * PART / PANEL) * PANEL * length + (part * PART % PANEL) * GROUP);
+                let mut sums = [[_mm256_setzero_si256(); 2]; R];
+                for group in 0..groups {
+                    let weights = panel.add(group * PANEL * GROUP);
+                    let low = _mm256_cvtepi8_epi16(_mm_loadu_si128(weights.cast()));
+                    let high = _mm256_cvtepi8_epi16(_mm_loadu_si128(weights.add(16).cast()));
+                    for (row, sums) in sums.iter_mut().enumerate() {
+                        let x = rows.add(row * length + group * GROUP).cast::<i64>().read_unaligned();
+                        let x = _mm256_set1_epi64x(x);
+                        sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(x, low));
+                        sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(x, high));
+                    }
+                }
+                for (row, [low, high]) in sums.into_iter().enumerate() {
+                    // Columns 0 1 4 5 2 3 6 7 after the sum of neighbours.
+                    let joined = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(low, high));
+                    _mm256_storeu_si256(into.add(row * WIDTH + part * PART).cast(), joined);
+                }
+            }
+        }
+    }
+
+    /// Bytes without sign times bytes with, four products summed at once.
+    #[expect(unsafe_code, reason = "vector instructions")]
+    pub(super) fn tile_avx512<const R: usize>(rows: &[u8], panels: &[i8], groups: usize, into: &mut [i32]) {
+        check::<R>(rows.len(), panels.len(), groups, into.len());
+        // SAFETY: called where AVX-512 with VNNI was found; the sizes were checked.
+        unsafe { inner_avx512::<R>(rows.as_ptr(), panels.as_ptr(), groups, into.as_mut_ptr()) }
+    }
+
+    #[expect(unsafe_code, reason = "vector instructions")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn inner_avx512<const R: usize>(rows: *const u8, panels: *const i8, groups: usize, into: *mut i32) {
+        let length = groups * GROUP;
+        // SAFETY: every offset stays inside what the caller checked.
+        unsafe {
+            let second = panels.add(PANEL * length);
+            let mut sums = [[_mm512_setzero_si512(); 2]; R];
+            for group in 0..groups {
+                let left = _mm512_loadu_si512(panels.add(group * PANEL * GROUP).cast());
+                let right = _mm512_loadu_si512(second.add(group * PANEL * GROUP).cast());
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let x = rows.add(row * length + group * GROUP).cast::<i32>().read_unaligned();
+                    let x = _mm512_set1_epi32(x);
+                    sums[0] = _mm512_dpbusd_epi32(sums[0], x, left);
+                    sums[1] = _mm512_dpbusd_epi32(sums[1], x, right);
+                }
+            }
+            for (row, [left, right]) in sums.into_iter().enumerate() {
+                _mm512_storeu_si512(into.add(row * WIDTH).cast(), left);
+                _mm512_storeu_si512(into.add(row * WIDTH + PANEL).cast(), right);
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Products with weights that were packed once: panels of columns in the order in which a kernel reads them.
+//!
+//! Rows are taken a block at a time, so that a block stays in a core's own cache while all panels pass by. Whatever is done
+//! to the result (scales, bias, activation) is done while it is there. Which instructions compute is chosen at run time.
+
+pub(crate) mod bf16;
+pub(crate) mod int8;
+pub(crate) mod single;
+#[cfg(test)]
+mod tests;
+
+use rayon::prelude::*;
+
+use super::activation;
+use crate::Activation;
+
+/// Columns of a panel.
+pub(crate) const PANEL: usize = 16;
+/// Columns that one pass over a block of rows computes: two panels.
+pub(crate) const WIDTH: usize = 2 * PANEL;
+/// Rows of a block at most: what they are made of stays in half a megabyte.
+const BLOCK: usize = 64;
+/// Fewer rows than this are shared among threads by columns.
+const FEW: usize = 16;
+/// Multiplications below which waking other threads costs more than it gains.
+const WORTH_THREADS: usize = 1 << 19;
+
+/// Instructions that a kernel may use, worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Instructions {
+    /// Whatever the target has for certain.
+    Portable,
+    /// AVX2 with fused multiply-add.
+    Avx2,
+    /// AVX-512 with what the format is multiplied by there: VNNI, BF16.
+    Avx512,
+}
+
+/// Calls a tile's function for the number of rows that there are, which it wants as a constant.
+macro_rules! by_rows {
+    ($rows:expr, $module:ident :: $tile:ident $arguments:tt, $($count:literal)+) => {
+        match $rows {
+            $($count => $module::$tile::<$count> $arguments,)+
+            other => unreachable!("a tile of {other} rows"),
+        }
+    };
+}
+use by_rows;
+
+/// Weights `[input, output]`, packed; neither is zero.
+pub(crate) trait Panels: Sync {
+    /// A block of rows as the kernel wants them.
+    type Rows: Default + Send + Sync;
+
+    fn input(&self) -> usize;
+
+    fn output(&self) -> usize;
+
+    /// Rows of `input` numbers each.
+    fn load(&self, x: &[f32], into: &mut Self::Rows);
+
+    /// Columns `pair · WIDTH ..` of the product with all loaded rows, `[rows, WIDTH]`.
+    fn multiply(&self, rows: &Self::Rows, pair: usize, into: &mut [f32]);
+}
+
+/// `f(x · weight + bias)`, `[rows, output]`.
+pub(crate) fn product<P: Panels>(x: &[f32], weight: &P, bias: Option<&[f32]>, kind: Activation) -> Vec<f32> {
+    let (input, output) = (weight.input(), weight.output());
+    let rows = x.len() / input;
+    let mut result = vec![0f32; rows * output];
+    if result.is_empty() {
+        return result;
+    }
+    let threads = if rows * input * output < WORTH_THREADS { 1 } else { rayon::current_num_threads() };
+    if threads > 1 && rows < FEW {
+        few(x, rows, weight, bias, kind, &mut result);
+        return result;
+    }
+    let block = rows.div_ceil(threads * rows.div_ceil(threads * BLOCK));
+    let one = |scratch: &mut Scratch<P::Rows>, (result, x): (&mut [f32], &[f32])| {
+        weight.load(x, &mut scratch.rows);
+        for pair in 0..output.div_ceil(WIDTH) {
+            let tile = scratch.columns(x.len() / input, weight, pair, bias, kind);
+            spread(tile, pair, output, result);
+        }
+    };
+    if threads == 1 {
+        let mut scratch = Scratch::default();
+        result.chunks_mut(block * output).zip(x.chunks(block * input)).for_each(|piece| one(&mut scratch, piece));
+    } else {
+        let pieces = result.par_chunks_mut(block * output).zip(x.par_chunks(block * input));
+        pieces.for_each_init(Scratch::default, one);
+    }
+    result
+}
+
+/// The same for rows so few that threads share the columns.
+fn few<P: Panels>(x: &[f32], rows: usize, weight: &P, bias: Option<&[f32]>, kind: Activation, result: &mut [f32]) {
+    let output = weight.output();
+    let mut loaded = P::Rows::default();
+    weight.load(x, &mut loaded);
+    let mut tiles = vec![0f32; output.div_ceil(WIDTH) * rows * WIDTH];
+    tiles.par_chunks_mut(rows * WIDTH).enumerate().for_each_init(Vec::new, |before, (pair, tile)| {
+        weight.multiply(&loaded, pair, tile);
+        finish(tile, pair, bias, kind, before);
+    });
+    for (pair, tile) in tiles.chunks_exact(rows * WIDTH).enumerate() {
+        spread(tile, pair, output, result);
+    }
+}
+
+/// What one thread works in.
+#[derive(Default)]
+struct Scratch<R> {
+    rows: R,
+    tile: Vec<f32>,
+    before: Vec<f32>,
+}
+
+impl<R> Scratch<R> {
+    fn columns<P: Panels<Rows = R>>(
+        &mut self,
+        rows: usize,
+        weight: &P,
+        pair: usize,
+        bias: Option<&[f32]>,
+        kind: Activation,
+    ) -> &[f32] {
+        self.tile.resize(rows * WIDTH, 0.0);
+        weight.multiply(&self.rows, pair, &mut self.tile);
+        finish(&mut self.tile, pair, bias, kind, &mut self.before);
+        &self.tile
+    }
+}
+
+/// Bias and activation of a tile `[rows, WIDTH]`.
+fn finish(tile: &mut [f32], pair: usize, bias: Option<&[f32]>, kind: Activation, before: &mut Vec<f32>) {
+    if let Some(bias) = bias {
+        let bias = &bias[pair * WIDTH..];
+        for row in tile.chunks_exact_mut(WIDTH) {
+            row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
+        }
+    }
+    if kind != Activation::Identity {
+        before.clear();
+        before.extend_from_slice(tile);
+        activation::apply(kind, before, tile);
+    }
+}
+
+/// Puts a tile into rows of `output` numbers, without the columns that only fill the last panel.
+fn spread(tile: &[f32], pair: usize, output: usize, result: &mut [f32]) {
+    let first = pair * WIDTH;
+    let width = WIDTH.min(output - first);
+    for (row, result) in tile.chunks_exact(WIDTH).zip(result.chunks_exact_mut(output)) {
+        result[first..first + width].copy_from_slice(&row[..width]);
+    }
+}

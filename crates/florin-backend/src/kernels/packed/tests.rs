@@ -1,0 +1,243 @@
+//! Packed products against plain ones, in every set of instructions that this machine has; Miri has them all (`cargo xtask miri`).
+
+use super::bf16::Bf16;
+use super::int8::{Int8, LONGEST};
+use super::single::Single;
+use super::{Instructions, Panels, WIDTH, product};
+use crate::Activation;
+
+const ALL: [Instructions; 3] = [Instructions::Portable, Instructions::Avx2, Instructions::Avx512];
+
+/// Rows below, at and above the heights of tiles and blocks.
+const ROWS: &[usize] = if cfg!(miri) { &[1, 7, 13] } else { &[0, 1, 5, 6, 7, 12, 13, 15, 16, 17, 64, 65, 131] };
+const INPUTS: &[usize] = if cfg!(miri) { &[1, 6] } else { &[1, 2, 3, 4, 5, 31, 64, 127] };
+const OUTPUTS: &[usize] = if cfg!(miri) { &[1, 33] } else { &[1, 15, 16, 17, 31, 32, 33, 97] };
+
+/// The same weights, multiplied by other instructions.
+macro_rules! within {
+    ($packed:expr, $instructions:expr) => {{
+        let mut packed = $packed.clone();
+        packed.instructions = $instructions;
+        packed
+    }};
+}
+
+/// Numbers from −1 to 1 that look like chance.
+fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 40) as f32 / (1u64 << 23) as f32) - 1.0
+    };
+    std::iter::repeat_with(next).take(count).collect()
+}
+
+/// The product in f64, and the sum of magnitudes of its terms, which rounding is measured against.
+fn exact(x: &[f32], weights: &[f32], input: usize, output: usize) -> Vec<(f64, f64)> {
+    let mut result = Vec::new();
+    for row in x.chunks_exact(input) {
+        for column in 0..output {
+            let terms =
+                row.iter().enumerate().map(|(place, x)| f64::from(*x) * f64::from(weights[place * output + column]));
+            result.push(terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs())));
+        }
+    }
+    result
+}
+
+/// All columns of all rows by one thread, `[rows, output]`.
+fn plainly<P: Panels>(x: &[f32], weight: &P) -> Vec<f32> {
+    let (input, output) = (weight.input(), weight.output());
+    let rows = x.len() / input;
+    let mut loaded = P::Rows::default();
+    weight.load(x, &mut loaded);
+    let mut result = vec![0f32; rows * output];
+    let mut tile = vec![f32::NAN; rows * WIDTH];
+    for pair in 0..output.div_ceil(WIDTH) {
+        weight.multiply(&loaded, pair, &mut tile);
+        super::spread(&tile, pair, output, &mut result);
+    }
+    result
+}
+
+fn assert_near(what: &str, found: &[f32], exact: &[(f64, f64)], tolerance: f64) {
+    assert_eq!(found.len(), exact.len(), "{what}");
+    for (place, (found, (sum, size))) in found.iter().zip(exact).enumerate() {
+        let off = (f64::from(*found) - sum).abs();
+        assert!(off <= tolerance * size, "{what}: number {place} is {found}, expected {sum}, off {off:e} of {size}");
+    }
+}
+
+/// Calls with every size, and with each set of instructions up to the best that the machine has.
+fn every_size(mut test: impl FnMut([usize; 3], &[f32], &[f32])) {
+    for (place, &rows) in ROWS.iter().enumerate() {
+        for &input in INPUTS {
+            for &output in OUTPUTS {
+                let seed = (place * 1000 + input * 10 + output) as u64;
+                test([rows, input, output], &numbers(rows * input, seed), &numbers(input * output, seed + 1));
+            }
+        }
+    }
+}
+
+#[test]
+fn f32_products_are_those_of_the_weights_in_every_instruction_set() {
+    every_size(|[rows, input, output], x, weights| {
+        let packed = Single::pack(weights, input, output);
+        assert_eq!(packed.unpack(), weights);
+        let exact = exact(x, weights, input, output);
+        for instructions in ALL.into_iter().filter(|one| *one <= packed.instructions) {
+            let packed = within!(packed, instructions);
+            assert_near(&format!("{rows} {input} {output} {instructions:?}"), &plainly(x, &packed), &exact, 2e-6);
+        }
+    });
+}
+
+#[test]
+fn bf16_products_are_those_of_the_rounded_weights_in_every_instruction_set() {
+    every_size(|[rows, input, output], x, weights| {
+        let packed = Bf16::pack(weights, input, output);
+        let rounded = packed.unpack();
+        for (rounded, weight) in rounded.iter().zip(weights) {
+            assert!((rounded - weight).abs() <= weight.abs() / 256.0, "{weight} became {rounded}");
+        }
+        let exact = exact(x, &rounded, input, output);
+        for instructions in ALL.into_iter().filter(|one| *one <= packed.instructions) {
+            let packed = within!(packed, instructions);
+            // AVX-512 rounds rows too, to one in 256.
+            let tolerance = if instructions == Instructions::Avx512 { 4e-3 } else { 2e-6 };
+            assert_near(&format!("{rows} {input} {output} {instructions:?}"), &plainly(x, &packed), &exact, tolerance);
+        }
+    });
+}
+
+#[test]
+fn int8_products_are_those_of_the_rounded_numbers_and_the_same_in_every_instruction_set() {
+    every_size(|[rows, input, output], x, weights| {
+        let packed = Int8::pack(weights, input, output);
+        let rounded = packed.unpack();
+        for column in 0..output {
+            let of_column =
+                |values: &[f32]| (0..input).map(|place| values[place * output + column]).collect::<Vec<_>>();
+            let (weights, rounded) = (of_column(weights), of_column(&rounded));
+            let most = weights.iter().fold(0f32, |most, weight| most.max(weight.abs()));
+            for (weight, rounded) in weights.iter().zip(rounded) {
+                assert!((rounded - weight).abs() <= most / 127.0 * 0.501, "{weight} became {rounded}");
+            }
+        }
+        // A row's own rounding by hand: 255 steps over its range, zero among them.
+        let steps = x.chunks_exact(input).flat_map(|row| {
+            let (low, high) = row.iter().fold((0f32, 0f32), |(low, high), x| (low.min(*x), high.max(*x)));
+            let scale = f64::from(high / 255.0 - low / 255.0);
+            let zero = (-f64::from(low) / scale).round();
+            row.iter().map(move |x| (((f64::from(*x) / scale).round() + zero).clamp(0.0, 255.0) - zero) * scale)
+        });
+        let steps: Vec<f32> = steps.map(|x| x as f32).collect();
+        let exact = exact(&steps, &rounded, input, output);
+        let portable = plainly(x, &within!(packed, Instructions::Portable));
+        // One number in a row may fall to either side of a half.
+        assert_near(&format!("{rows} {input} {output}"), &portable, &exact, if input == 1 { 1e-5 } else { 8e-3 });
+        for instructions in ALL.into_iter().filter(|one| *one <= packed.instructions) {
+            let found = plainly(x, &within!(packed, instructions));
+            assert_eq!(found, portable, "{rows} {input} {output} {instructions:?}");
+        }
+    });
+}
+
+#[test]
+fn the_largest_sums_of_int8_do_not_overflow() {
+    let input = if cfg!(miri) { 64 } else { LONGEST };
+    for (x, weight) in [(1f32, 1f32), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)] {
+        let packed = Int8::pack(&vec![weight; input * 2], input, 2);
+        for instructions in ALL.into_iter().filter(|one| *one <= packed.instructions) {
+            let found = plainly(&vec![x; input], &within!(packed, instructions));
+            let expected = x * weight * input as f32;
+            assert!(found.iter().all(|found| (found / expected - 1.0).abs() < 1e-5), "{found:?}, expected {expected}");
+        }
+    }
+    // Half of the row at either end, weights with its sign: every product is the largest, and so is what the zero point takes off.
+    let x: Vec<f32> = (0..input).map(|place| if place % 2 == 0 { 1.0 } else { -1.0 }).collect();
+    let packed = Int8::pack(&x.repeat(1), input, 1);
+    for instructions in ALL.into_iter().filter(|one| *one <= packed.instructions) {
+        let found = plainly(&x, &within!(packed, instructions));
+        assert!((found[0] / input as f32 - 1.0).abs() < 6e-3, "{found:?}, expected {input}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "may not fit 32 bits")]
+fn rows_too_long_for_the_sums_of_int8_are_refused() {
+    Int8::pack(&vec![1.0; LONGEST + 1], LONGEST + 1, 1);
+}
+
+#[test]
+fn what_is_no_number_stays_visible_in_its_row_and_nowhere_else() {
+    let (input, output) = (5, 3);
+    let weights = numbers(input * output, 3);
+    for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut x = numbers(3 * input, 4);
+        x[input + 2] = wrong;
+        let check = |what: &str, found: Vec<f32>| {
+            for (row, found) in found.chunks_exact(output).enumerate() {
+                assert!(found.iter().all(|x| x.is_finite() == (row != 1)), "{what}, {wrong}, row {row}: {found:?}");
+            }
+        };
+        let single = Single::pack(&weights, input, output);
+        for instructions in ALL.into_iter().filter(|one| *one <= single.instructions) {
+            check("f32", plainly(&x, &within!(single, instructions)));
+        }
+        let bf16 = Bf16::pack(&weights, input, output);
+        for instructions in ALL.into_iter().filter(|one| *one <= bf16.instructions) {
+            check("bf16", plainly(&x, &within!(bf16, instructions)));
+        }
+        let int8 = Int8::pack(&weights, input, output);
+        for instructions in ALL.into_iter().filter(|one| *one <= int8.instructions) {
+            check("int8", plainly(&x, &within!(int8, instructions)));
+        }
+        // A weight that is none spoils its column.
+        let mut weights = weights.clone();
+        weights[output + 1] = wrong;
+        let x = numbers(2 * input, 5);
+        for found in [
+            plainly(&x, &Single::pack(&weights, input, output)),
+            plainly(&x, &Bf16::pack(&weights, input, output)),
+            plainly(&x, &Int8::pack(&weights, input, output)),
+        ] {
+            assert!(found.iter().enumerate().all(|(place, x)| x.is_finite() == (place % output != 1)), "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn zeros_and_the_smallest_and_largest_numbers_are_served() {
+    let weights = [0.5f32, -0.25, 0.0, 0.0];
+    let packed = Int8::pack(&weights, 2, 2);
+    assert_eq!(plainly(&[0.0, 0.0, -0.0, 0.0], &packed), [0.0; 4]);
+    // Numbers below the smallest normal one count as zero.
+    assert_eq!(plainly(&[1e-40, -1e-40], &packed), [0.0, 0.0]);
+    let found = plainly(&[3e38, -3e38], &Int8::pack(&[0.5, -0.25, 0.5, -0.25], 2, 2));
+    assert!(found.iter().all(|x| x.abs() < 3e38 / 100.0), "{found:?}");
+    let found = plainly(&[3e38, 0.0], &packed);
+    assert!((found[0] / 1.5e38 - 1.0).abs() < 1e-2 && (found[1] / -0.75e38 - 1.0).abs() < 1e-2, "{found:?}");
+}
+
+#[cfg(not(miri))]
+#[test]
+fn bias_activation_blocks_and_threads_change_nothing_else() {
+    for rows in [1, 3, 15, 16, 17, 130, 300] {
+        let (input, output) = (70, 83);
+        let (x, weights, bias) = (numbers(rows * input, 6), numbers(input * output, 7), numbers(output, 8));
+        let single = Single::pack(&weights, input, output);
+        let plain = plainly(&x, &single);
+        let expected: Vec<f32> = plain
+            .chunks_exact(output)
+            .flat_map(|row| row.iter().zip(&bias).map(|(x, bias)| (x + bias).max(0.0)))
+            .collect();
+        for threads in [1, 2, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            let found = pool.install(|| product(&x, &single, Some(&bias), Activation::Relu));
+            assert_eq!(found, expected, "{rows} rows, {threads} threads");
+            assert_eq!(pool.install(|| product(&x, &single, None, Activation::Identity)), plain);
+        }
+    }
+}

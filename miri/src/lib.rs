@@ -1,0 +1,11 @@
+//! The kernels with vector instructions by themselves: Miri looks at every access of theirs and knows AVX-512, whatever the
+//! machine has. `cargo xtask miri` runs their tests.
+
+#[path = "../../crates/florin-backend/src/kernels"]
+mod kernels {
+    pub(crate) mod activation;
+    pub(crate) mod float_math;
+    pub(crate) mod packed;
+}
+
+pub use kernels::activation::Activation;
