@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use burn::prelude::Device;
+use florin_fusion::FusionConfig;
+use florin_models::WeightFormat;
+
 use crate::embed::Limits;
 use crate::things::Kind;
-use florin_fusion::FusionConfig;
 
 /// Multimodal models for finance, on this machine alone.
 #[derive(Debug, Parser)]
@@ -159,6 +162,28 @@ pub(crate) struct RunOptions {
     pub(crate) json: bool,
 }
 
+/// Where a model computes, and how.
+#[derive(Debug, Args)]
+pub(crate) struct ComputeOptions {
+    /// Device by name; see `florin devices`
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    device: String,
+    /// Precision of the weights: bf16 takes half the memory of f32, int8 a quarter, and is the fastest
+    #[arg(long, value_name = "PRECISION", default_value = "f32", value_parser = precision)]
+    pub(crate) precision: WeightFormat,
+}
+
+impl ComputeOptions {
+    /// The device, and the format of weights on it.
+    pub(crate) fn open(&self) -> anyhow::Result<(Device, WeightFormat)> {
+        let (device, name) = (florin_backend::device(&self.device)?, self.precision.name());
+        if self.precision != WeightFormat::F32 && self.device != "cpu" {
+            anyhow::bail!("--precision {name} is for the device cpu, found {}", self.device);
+        }
+        Ok((device, self.precision))
+    }
+}
+
 /// Options of `predict`.
 #[derive(Debug, Args)]
 #[command(after_help = "EXAMPLES:
@@ -188,9 +213,8 @@ pub(crate) struct PredictOptions {
     /// Mark fields below this confidence for review
     #[arg(long, value_name = "P", value_parser = share)]
     pub(crate) abstain: Option<f64>,
-    /// Device by name; see `florin devices`
-    #[arg(long, value_name = "NAME", default_value = "cpu")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) compute: ComputeOptions,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -210,9 +234,8 @@ pub(crate) struct EvaluateOptions {
     /// Folder of labelled documents
     #[arg(long, value_name = "DIR")]
     pub(crate) data: PathBuf,
-    /// Device by name; see `florin devices`
-    #[arg(long, value_name = "NAME", default_value = "cpu")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) compute: ComputeOptions,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -322,9 +345,8 @@ pub(crate) struct EmbedOptions {
     /// File to write, in the format of its ending: .safetensors, .npy, .parquet or .jsonl
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// Device by name; see `florin devices`
-    #[arg(long, value_name = "NAME", default_value = "cpu")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) compute: ComputeOptions,
     /// Print what was written as JSON
     #[arg(long, requires = "out")]
     pub(crate) json: bool,
@@ -393,9 +415,8 @@ pub(crate) struct ClassifyOptions {
     /// The sentence for a label, which stands at {}; of several the mean is taken
     #[arg(long, value_name = "TEXT", default_value = "a photo of a {}")]
     pub(crate) template: Vec<String>,
-    /// Device by name; see `florin devices`
-    #[arg(long, value_name = "NAME", default_value = "cpu")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) compute: ComputeOptions,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -426,9 +447,8 @@ pub(crate) struct BuildOptions {
     /// Folder of the index
     #[arg(long, value_name = "DIR")]
     pub(crate) index: PathBuf,
-    /// Device by name; see `florin devices`
-    #[arg(long, value_name = "NAME", default_value = "cpu")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) compute: ComputeOptions,
     /// Print what was done as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -467,9 +487,8 @@ pub(crate) struct QueryOptions {
     /// The model's folder, if it is no longer where the index was built with it
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<String>,
-    /// Device by name; see `florin devices`
-    #[arg(long, value_name = "NAME", default_value = "cpu")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) compute: ComputeOptions,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -480,6 +499,13 @@ fn tolerance(text: &str) -> Result<f64, String> {
         Ok(value) if value >= 0.0 && value.is_finite() => Ok(value),
         _ => Err(format!("expected a number from 0 up, found {text}")),
     }
+}
+
+/// A precision of weights by its name.
+fn precision(text: &str) -> Result<WeightFormat, String> {
+    let names = WeightFormat::ALL.map(WeightFormat::name);
+    let known = WeightFormat::ALL.into_iter().find(|format| format.name() == text);
+    known.ok_or_else(|| format!("expected one of {}", names.join(", ")))
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -19,8 +19,8 @@ pub(crate) fn classify(options: &ClassifyOptions) -> anyhow::Result<()> {
         bail!("{}: expected a picture, or a folder of pictures", other.display());
     }
     let folder = hub::folder_of(&options.model)?;
-    let device = florin_backend::device(&options.device)?;
-    let model = ZeroShot::open(&folder, &options.labels, &options.template, &device)?;
+    let (device, format) = options.compute.open()?;
+    let model = ZeroShot::open(&folder, &options.labels, &options.template, &device, format)?;
     let mut counter = Counter::new("pictures", paths.len());
     let mut found = Vec::with_capacity(paths.len());
     for batch in paths.chunks(AT_ONCE) {

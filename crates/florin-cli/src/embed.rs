@@ -4,13 +4,12 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
-use burn::prelude::Device;
 use florin_data::vectors::{VectorFormat, Vectors};
 use florin_models::embedding_run::EmbeddingRun;
-use florin_models::{ClipEmbedder, ImageEmbedder, ModelError, SoundEmbedder, TextEmbedder, hub};
+use florin_models::{ClipEmbedder, ImageEmbedder, ModelError, SoundEmbedder, TextEmbedder, WeightFormat, hub};
 use serde_json::json;
 
-use crate::arguments::EmbedOptions;
+use crate::arguments::{ComputeOptions, EmbedOptions};
 use crate::output;
 use crate::progress::Counter;
 use crate::things::{Kind, Things};
@@ -38,8 +37,7 @@ pub(crate) fn embed(options: &EmbedOptions) -> anyhow::Result<()> {
     }
     let things = Things::read(&options.things)?;
     let folder = hub::folder_of(&options.model)?;
-    let device = florin_backend::device(&options.device)?;
-    let mut embedder = Embedder::open(&things, &folder, &device, options.things.limits())?;
+    let mut embedder = Embedder::open(&things, &folder, &options.compute, options.things.limits())?;
     let began = Instant::now();
     let names = things.names();
     let mut counter = Counter::new(embedder.what(), names.len());
@@ -51,7 +49,7 @@ pub(crate) fn embed(options: &EmbedOptions) -> anyhow::Result<()> {
         let vectors = Vectors { names, dim, values: found.concat() };
         return Ok(vectors.write_json_lines(&mut std::io::stdout().lock())?);
     };
-    let (versions, settings, window) = (things.versions()?, embedder.settings(), embedder.window());
+    let (versions, settings, window) = (things.versions()?, embedder.settings(&options.compute), embedder.window());
     let run = EmbeddingRun { model: &folder, names, versions, settings, window };
     let mut embed = |range| embedder.embed(range, &mut |_| {});
     let vectors = run.into_file(out, &mut embed, &mut |done| counter.at(done))?;
@@ -95,20 +93,23 @@ impl<'a> Embedder<'a> {
     pub(crate) fn open(
         things: &'a Things,
         folder: &Path,
-        device: &Device,
+        compute: &ComputeOptions,
         Limits { batch_tokens, frames }: Limits,
-    ) -> Result<Self, ModelError> {
+    ) -> anyhow::Result<Self> {
+        let (device, format) = compute.open()?;
         Ok(match things {
             Things::Texts(texts) => {
                 let texts = texts.iter().map(String::as_str).collect();
-                Self::Texts { model: TextEmbedder::open(folder, device)?, texts, batch_tokens }
+                Self::Texts { model: TextEmbedder::open(folder, &device, format)?, texts, batch_tokens }
             }
             Things::Files(kind, paths) => {
                 let paths = paths.iter().map(|path| path.as_path()).collect();
                 match kind {
-                    Kind::Pictures => Self::Pictures { model: ImageEmbedder::open(folder, device)?, paths },
-                    Kind::Sounds => Self::Sounds { model: SoundEmbedder::open(folder, device)?, paths, cut: 0 },
-                    Kind::Clips => Self::Clips { model: ClipEmbedder::open(folder, frames, device)?, paths },
+                    Kind::Pictures => Self::Pictures { model: ImageEmbedder::open(folder, &device, format)?, paths },
+                    Kind::Sounds => {
+                        Self::Sounds { model: SoundEmbedder::open(folder, &device, format)?, paths, cut: 0 }
+                    }
+                    Kind::Clips => Self::Clips { model: ClipEmbedder::open(folder, frames, &device, format)?, paths },
                 }
             }
         })
@@ -141,11 +142,15 @@ impl<'a> Embedder<'a> {
     }
 
     /// What decides the vectors beside the model and the things.
-    pub(crate) fn settings(&self) -> String {
-        match self {
+    pub(crate) fn settings(&self, compute: &ComputeOptions) -> String {
+        let things = match self {
             Self::Texts { model, .. } => format!("texts of at most {} tokens", model.longest()),
             Self::Clips { model, .. } => format!("clips of {} frames", model.frames()),
             Self::Pictures { .. } | Self::Sounds { .. } => self.what().to_owned(),
+        };
+        match compute.precision {
+            WeightFormat::F32 => things,
+            rounded => format!("{things} in {}", rounded.name()),
         }
     }
 

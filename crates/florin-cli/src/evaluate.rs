@@ -10,7 +10,8 @@ use crate::run::metrics_table;
 /// Scores a model on labelled documents.
 pub(crate) fn evaluate(options: &EvaluateOptions) -> anyhow::Result<()> {
     let Task::Receipts = options.task;
-    let reader = Reader::open(&options.weights, &options.device)?;
+    let (device, format) = options.compute.open()?;
+    let reader = Reader::open(&options.weights, &device, format)?;
     let mut progress = Progress::new();
     let done = evaluate_receipts(&reader, &options.data, &mut progress);
     progress.finish();

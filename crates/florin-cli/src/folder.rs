@@ -22,7 +22,8 @@ pub(crate) fn predict(options: &PredictOptions) -> anyhow::Result<()> {
     if options.ocr.is_some() || options.draw.is_some() {
         bail!("--ocr and --draw are for a single picture; put photo.json (or .tsv, .hocr) beside photo.jpg");
     }
-    let reader = Reader::open(&options.weights, &options.device)?;
+    let (device, format) = options.compute.open()?;
+    let reader = Reader::open(&options.weights, &device, format)?;
     let header = header(&reader);
     let done = open_table(csv, &header)?;
     let pictures: Vec<PathBuf> =

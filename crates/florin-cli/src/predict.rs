@@ -25,7 +25,8 @@ pub(crate) fn predict(options: &PredictOptions) -> anyhow::Result<()> {
     if options.csv.is_some() {
         bail!("--csv is for a folder; {} is a file", options.path.display());
     }
-    let reader = Reader::open(&options.weights, &options.device)?;
+    let (device, format) = options.compute.open()?;
+    let reader = Reader::open(&options.weights, &device, format)?;
     let (document, pixels, reading) = read(&reader, &options.path, options.ocr.as_deref(), options.abstain)?;
     if let Some(out) = &options.draw {
         draw(&pixels, &reading, out)?;

@@ -31,16 +31,16 @@ pub(crate) fn build(options: &BuildOptions) -> anyhow::Result<()> {
     let index = VectorIndex::find(&options.index)?;
     let held = index.as_ref().map(VectorIndex::things).transpose()?.unwrap_or_default();
     let new: Vec<usize> = (0..wanted.len()).filter(|&thing| !held.contains_key(&wanted[thing])).collect();
-    let device = florin_backend::device(&options.device)?;
     let fresh = things.only(&new);
-    let mut embedder = Embedder::open(&fresh, &folder, &device, options.things.limits())?;
+    let mut embedder = Embedder::open(&fresh, &folder, &options.compute, options.things.limits())?;
     let model = fingerprint(&folder, "")?;
     // Not before there is a model that reads these things: what fails leaves no empty index.
     let index = match index {
         Some(index) => index,
         None => VectorIndex::create(&options.index)?,
     };
-    if let Some(about) = index.about()?.filter(|about| about.fingerprint != model || about.kind != embedder.settings())
+    if let Some(about) =
+        index.about()?.filter(|about| about.fingerprint != model || about.kind != embedder.settings(&options.compute))
     {
         let (index, kind) = (options.index.display(), &about.kind);
         bail!(
@@ -58,7 +58,7 @@ pub(crate) fn build(options: &BuildOptions) -> anyhow::Result<()> {
         let about = IndexAbout {
             model: folder.display().to_string(),
             fingerprint: model.clone(),
-            kind: embedder.settings(),
+            kind: embedder.settings(&options.compute),
             dim: vectors.first().map_or(0, Vec::len),
         };
         let added: Vec<IndexedThing> = window.iter().map(|&thing| wanted[thing].clone()).collect();
@@ -94,9 +94,8 @@ pub(crate) fn query(options: &QueryOptions) -> anyhow::Result<()> {
         true => Things::Texts(options.texts.clone()),
         false => Things::of_files(&options.like)?,
     };
-    let device = florin_backend::device(&options.device)?;
     let limits = Limits { batch_tokens: BATCH_TOKENS, frames: options.frames };
-    let mut embedder = Embedder::open(&asked, &folder, &device, limits)?;
+    let mut embedder = Embedder::open(&asked, &folder, &options.compute, limits)?;
     if fingerprint(&folder, "")? != about.fingerprint {
         let model = folder.display();
         bail!("{model} is not the model that the index was built with, {}; its vectors mean other things", about.model);

@@ -2,6 +2,8 @@
 
 #[path = "cli/clips.rs"]
 mod clips;
+#[path = "cli/precision.rs"]
+mod precision;
 #[path = "cli/search.rs"]
 mod search;
 #[path = "cli/sounds.rs"]

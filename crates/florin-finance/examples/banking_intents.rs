@@ -1,6 +1,6 @@
 //! What a linear head on a frozen sentence encoder makes of Banking77: accuracy on five folds.
 //!
-//! `cargo run --release -p florin-finance --example banking_intents -- MODEL [OUT.npy]`, with `$FLORIN_DATA` naming the folder of data sets.
+//! `cargo run --release -p florin-finance --example banking_intents -- MODEL [f32|bf16|int8 [OUT.npy]]`, with `$FLORIN_DATA` naming the folder of data sets.
 //! The weight of the data against the penalty is chosen from 1, 10 and 100 within each fold's training rows; OUT.npy keeps the
 //! vectors for `tests/peers/banking_intents.py`, which does the same with scikit-learn.
 
@@ -11,7 +11,7 @@ use anyhow::Context;
 use burn::prelude::*;
 use florin_data::table::Table;
 use florin_data::vectors::Vectors;
-use florin_models::TextEmbedder;
+use florin_models::{TextEmbedder, WeightFormat};
 use florin_train::LinearProbeConfig;
 
 const CLASSES: usize = 77;
@@ -48,7 +48,10 @@ impl Rows {
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let model = arguments.next().context("expected MODEL [OUT.npy]")?;
+    let model = arguments.next().context("expected MODEL [f32|bf16|int8 [OUT.npy]]")?;
+    let precision = arguments.next().unwrap_or_else(|| "f32".to_owned());
+    let known = WeightFormat::ALL.into_iter().find(|known| known.name() == precision);
+    let format = known.with_context(|| format!("expected f32, bf16 or int8, found {precision}"))?;
     let out: Option<PathBuf> = arguments.next().map(PathBuf::from);
     let data = std::env::var_os("FLORIN_DATA").context("$FLORIN_DATA must name the folder of data sets")?;
     let table = Table::read(Path::new(&data).join("banking77/train.parquet"))?;
@@ -57,7 +60,7 @@ fn main() -> anyhow::Result<()> {
         Ok(table.required_numbers(name)?.into_iter().map(|number| number as usize).collect())
     };
     let device = florin_backend::device("cpu")?;
-    let embedder = TextEmbedder::open(Path::new(&model), &device)?;
+    let embedder = TextEmbedder::open(Path::new(&model), &device, format)?;
     let began = Instant::now();
     let given: Vec<&str> = texts.iter().map(String::as_str).collect();
     let found = embedder.embed(&given, 4096, &mut |_| {})?;

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use burn::prelude::*;
 use florin_data::clip::read_frames;
 use florin_data::image_processor::{ImageProcessor, PixelValues};
+use florin_nn::WeightFormat;
 
 use crate::ModelError;
 use crate::image_embedder::{ImageEmbedder, check_one_size, rows_of};
@@ -37,9 +38,14 @@ enum Seer {
 
 impl ClipEmbedder {
     /// Opens a folder with its `preprocessor_config.json`, for so many frames of a clip; a system of clips has its own number.
-    pub fn open(folder: &Path, frames: Option<usize>, device: &Device) -> Result<Self, ModelError> {
-        let (system, processor) = (Checkpoint::open(folder)?.system(device)?, ImageProcessor::of_folder(folder)?);
-        let system: Rc<dyn System> = Rc::from(system);
+    pub fn open(
+        folder: &Path,
+        frames: Option<usize>,
+        device: &Device,
+        format: WeightFormat,
+    ) -> Result<Self, ModelError> {
+        let system: Rc<dyn System> = Rc::from(Checkpoint::open(folder)?.packed(format).system(device)?);
+        let processor = ImageProcessor::of_folder(folder)?;
         let Some(own) = system.frames() else {
             let seer = Seer::Frames(ImageEmbedder::of(system, folder, device)?);
             return Ok(Self { seer, processor, frames: frames.unwrap_or(USUAL_FRAMES) });

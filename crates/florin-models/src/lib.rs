@@ -68,6 +68,7 @@ mod words;
 
 pub use clip_embedder::ClipEmbedder;
 pub use fingerprint::fingerprint;
+pub use florin_nn::WeightFormat;
 pub use image_embedder::ImageEmbedder;
 pub use mismatch::Mismatch;
 pub use named_tensors::{Input, Inputs, Numbers, Output, Outputs, Whole};

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use burn::prelude::*;
 use florin_data::sound_processor::{PreparedSound, SoundInput, SoundProcessor};
+use florin_nn::WeightFormat;
 
 use crate::ModelError;
 use crate::image_embedder::rows_of;
@@ -23,8 +24,8 @@ pub struct SoundEmbedder {
 
 impl SoundEmbedder {
     /// Opens a folder with its `preprocessor_config.json`.
-    pub fn open(folder: &Path, device: &Device) -> Result<Self, ModelError> {
-        Self::of(Rc::from(Checkpoint::open(folder)?.system(device)?), folder, device)
+    pub fn open(folder: &Path, device: &Device, format: WeightFormat) -> Result<Self, ModelError> {
+        Self::of(Rc::from(Checkpoint::open(folder)?.packed(format).system(device)?), folder, device)
     }
 
     /// With the system of a folder that is open already.

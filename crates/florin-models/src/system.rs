@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::prelude::Device;
+use florin_nn::WeightFormat;
 use florin_nn::parameters::{self, StoredTensor};
 use safetensors::tensor::Dtype;
 use serde::Serialize;
@@ -119,6 +120,8 @@ pub struct Checkpoint {
     weights: Weights,
     /// Whether modules get the weights, or only their sizes are asked for.
     fills: bool,
+    /// How the weights of linear layers are packed; as they are, for training, unless asked for.
+    packs: Option<WeightFormat>,
 }
 
 /// A filled module with the names of its file.
@@ -204,20 +207,38 @@ impl Checkpoint {
         // A folder without a configuration is told so before one without weights.
         let config = read_config(folder, weights.as_ref().ok())?;
         let weights = weights?;
-        Ok(Self { folder: folder.into(), config: known_config(config, &weights, folder)?, weights, fills: true })
+        Ok(Self {
+            folder: folder.into(),
+            config: known_config(config, &weights, folder)?,
+            weights,
+            fills: true,
+            packs: None,
+        })
     }
 
     /// Reads the configuration of a folder and, where there are weights, their names: a system of it has its sizes and nothing in it.
     pub fn describe(folder: &Path) -> Result<Self, ModelError> {
         let weights = if Weights::are_in(folder) { Weights::open(folder)? } else { Weights::none(folder) };
         let config = read_config(folder, Some(&weights))?;
-        Ok(Self { folder: folder.into(), config: known_config(config, &weights, folder)?, weights, fills: false })
+        Ok(Self {
+            folder: folder.into(),
+            config: known_config(config, &weights, folder)?,
+            weights,
+            fills: false,
+            packs: None,
+        })
     }
 
     /// The configuration of a [preset](presets): a system of it has its sizes and nothing in it.
     pub fn of_preset(name: &str) -> Result<Self, ModelError> {
         let folder = PathBuf::from(name);
-        Ok(Self { config: presets::config(name)?, weights: Weights::none(&folder), folder, fills: false })
+        Ok(Self { config: presets::config(name)?, weights: Weights::none(&folder), folder, fills: false, packs: None })
+    }
+
+    /// For inference only: the weights of linear layers in the order and the precision in which the `cpu` device multiplies fastest.
+    /// On other devices they stay as they are.
+    pub fn packed(self, format: WeightFormat) -> Self {
+        Self { packs: Some(format), ..self }
     }
 
     /// A system of the configuration with new weights, whatever the folder holds: where training from nothing begins.
@@ -305,6 +326,10 @@ impl Checkpoint {
     /// Fills a module with the weights.
     pub fn fill<M: Module>(&self, module: M, names: Names) -> Result<Opened<M>, ModelError> {
         let module = if self.fills { checkpoint::fill(module, &self.weights, &names)? } else { module };
+        let module = match self.packs {
+            Some(format) => florin_nn::pack(module, format),
+            None => module,
+        };
         let weights = &self.weights;
         let shapes =
             weights.names().filter_map(|name| Some((name.to_owned(), weights.shape(name)?.to_vec()))).collect();
@@ -391,7 +416,8 @@ impl<M: Forward> System for Opened<M> {
     }
 
     fn parameters(&self) -> BTreeMap<String, StoredTensor> {
-        self.as_in_file(parameters::collect(&self.module))
+        // Packed weights hold their numbers only in what they are materialized to.
+        self.as_in_file(parameters::collect(&self.module.clone().materialize()))
     }
 
     fn gradients(&self, graph: &burn::tensor::Gradients) -> BTreeMap<String, StoredTensor> {

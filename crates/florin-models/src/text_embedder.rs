@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use burn::prelude::*;
 use florin_data::text_tokens::TextTokens;
+use florin_nn::WeightFormat;
 use serde::Deserialize;
 
 use crate::ModelError;
@@ -53,8 +54,8 @@ struct TokenizerConfig {
 
 impl TextEmbedder {
     /// Opens a folder with its `tokenizer.json`.
-    pub fn open(folder: &Path, device: &Device) -> Result<Self, ModelError> {
-        Self::of(Rc::from(Checkpoint::open(folder)?.system(device)?), folder, device)
+    pub fn open(folder: &Path, device: &Device, format: WeightFormat) -> Result<Self, ModelError> {
+        Self::of(Rc::from(Checkpoint::open(folder)?.packed(format).system(device)?), folder, device)
     }
 
     /// With the system of a folder that is open already.

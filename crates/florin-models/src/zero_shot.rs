@@ -10,6 +10,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use burn::prelude::Device;
+use florin_nn::WeightFormat;
 
 use crate::ModelError;
 use crate::image_embedder::ImageEmbedder;
@@ -31,7 +32,13 @@ pub struct ZeroShot {
 
 impl ZeroShot {
     /// Opens a dual encoder and reads the labels; every template holds `{}`.
-    pub fn open(folder: &Path, labels: &[String], templates: &[String], device: &Device) -> Result<Self, ModelError> {
+    pub fn open(
+        folder: &Path,
+        labels: &[String],
+        templates: &[String],
+        device: &Device,
+        format: WeightFormat,
+    ) -> Result<Self, ModelError> {
         if labels.is_empty() {
             return Err(refused("labels", "at least one label", "none"));
         }
@@ -41,7 +48,7 @@ impl ZeroShot {
         if let Some(wrong) = templates.iter().find(|template| !template.contains(PLACE)) {
             return Err(refused("templates", "`{}` for the label", wrong));
         }
-        let checkpoint = Checkpoint::open(folder)?;
+        let checkpoint = Checkpoint::open(folder)?.packed(format);
         let number = |name: &str| match checkpoint.weights().has(name) {
             true => checkpoint.weights().values(name).map(|values| values.first().copied()),
             false => Ok(None),

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use florin::finance::receipts::Reader;
 use florin::finance::receipts::drawn::{Templates, draw_one};
+use florin::nn::WeightFormat;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let run = std::env::args().nth(1).map(PathBuf::from).ok_or("usage: read_receipt RUN")?;
-    let reader = Reader::open(&run, "cpu")?;
+    let reader = Reader::open(&run, &florin::backend::device("cpu")?, WeightFormat::F32)?;
     let receipt = draw_one(99, 0, Templates::HeldOut);
     let reading = reader.read(&receipt.document, Some(&receipt.picture), Some(0.9))?;
     for (field, gold) in reading.fields.iter().zip(&receipt.values) {

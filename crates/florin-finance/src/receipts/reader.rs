@@ -14,7 +14,7 @@ use florin_models::document::{
     WordScores,
 };
 use florin_models::names::Names;
-use florin_nn::Modality;
+use florin_nn::{Modality, WeightFormat};
 use image::GrayImage;
 use serde::{Deserialize, Serialize};
 
@@ -64,9 +64,8 @@ pub struct Reading {
 }
 
 impl Reader {
-    /// Opens `RUN` or `RUN/fold-K`.
-    pub fn open(weights: &Path, device: &str) -> Result<Self, FinanceError> {
-        let device = florin_backend::device(device)?;
+    /// Opens `RUN` or `RUN/fold-K`, its weights packed.
+    pub fn open(weights: &Path, device: &Device, format: WeightFormat) -> Result<Self, FinanceError> {
         if !weights.join("model.safetensors").exists() {
             return Err(no_model(weights));
         }
@@ -88,9 +87,10 @@ impl Reader {
             let reason = format!("its vocabulary has {found} entries, the model of config.json knows {most}");
             return Err(FinanceError::File { path: weights.join("tokenizer.json"), reason });
         }
-        let model = checkpoint::load(config.init(&device), &weights.join("model.safetensors"), &Names::own())?;
+        let model = checkpoint::load(config.init(device), &weights.join("model.safetensors"), &Names::own())?;
         let extractor = FeatureExtractor::new(&config, pieces);
-        Ok(Self { config, model: model.valid(), extractor, task, device })
+        let model = florin_nn::pack(model.valid(), format);
+        Ok(Self { config, model, extractor, task, device: device.clone() })
     }
 
     /// A model that has just been trained.
