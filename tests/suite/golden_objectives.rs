@@ -265,7 +265,7 @@ fn golden_pc_grad_in_torchjd_s_orders() {
     let tasks: Vec<Gradients> = (0..tasks).map(of_task).collect();
     let parts = combine_in_order(&tasks, &|task| orders[task].clone());
     assert_eq!(parts.conflicts, fixture.config::<usize>("conflicts"));
-    let found = ["one", "two"].map(|name| parts.gradients.get(name).expect("both parameters").clone());
+    let found = ["one", "two"].map(|name| parts.gradients.get(name).expect("both parameters"));
     let mut comparison = Comparison::new(&fixture);
     comparison.tensor("sum", Tensor::cat(found.to_vec(), 0), OUTPUT);
     comparison.finish();

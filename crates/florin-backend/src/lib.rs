@@ -20,5 +20,5 @@ pub use operations::{
     AttentionOptions, activation, add_norm, attention, cross_entropy, embedding, layer_norm, linear, linear_activation,
     log_likelihood, log_softmax, product, softmax,
 };
-pub use optimiser::adamw;
+pub use optimiser::{adamw, sum_of_squares};
 pub use packed_weight::{PackedWeight, WeightFormat, packed_linear};

@@ -83,7 +83,8 @@ impl AdamWOptimiser {
     }
 
     /// A parameter after its step.
-    fn moved(&mut self, name: String, weights: Tensor<1>, gradient: Tensor<1>, rate: f64, decay: f64) -> Tensor<1> {
+    fn moved(&mut self, name: String, weights: Tensor<1>, gradient: Tensor<1>, pace: Pace) -> Tensor<1> {
+        let Pace { rate, decay, scale } = pace;
         let AdamWSettings { beta_1, beta_2, epsilon, .. } = self.settings;
         let old = self.state.remove(&name).unwrap_or_else(|| Moments {
             first: weights.zeros_like(),
@@ -91,11 +92,20 @@ impl AdamWOptimiser {
             time: 0,
         });
         let time = old.time + 1;
-        let step = AdamWStep { beta_1, beta_2, epsilon, rate, decay, time };
+        let step = AdamWStep { beta_1, beta_2, epsilon, rate, decay, scale, time };
         let (weights, [first, second]) = adamw(weights, gradient, [old.first, old.second], step);
         self.state.insert(name, Moments { first, second, time });
         weights
     }
+}
+
+/// How far a parameter moves.
+#[derive(Clone, Copy)]
+struct Pace {
+    rate: f64,
+    decay: f64,
+    /// What its gradient is multiplied by.
+    scale: f64,
 }
 
 struct Stepper<'a> {
@@ -116,13 +126,16 @@ impl ModuleMapper for Stepper<'_> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = self.place.name();
-        let Some(gradient) = self.gradients.get(&name) else { return param };
+        let Some((gradient, scale)) = self.gradients.unscaled(&name) else { return param };
         let Some(group) = self.optimiser.group(&name) else { return param };
         let (rate, decay) = (group.learning_rate * self.factor, if D > 1 { group.weight_decay } else { 0.0 });
-        let shape = param.val().dims();
-        let flat = param.val().inner().reshape([shape.iter().product::<usize>()]);
-        let new = self.optimiser.moved(name, flat, gradient.clone(), rate, decay);
-        param.map(|_| Tensor::from_inner(new.reshape(shape)).require_grad())
+        let pace = Pace { rate, decay, scale };
+        // Taken out, not copied: the step moves the weights where they are if nothing else holds them.
+        let (id, tensor, mapper) = param.consume();
+        let shape = tensor.dims();
+        let flat = tensor.inner().reshape([shape.iter().product::<usize>()]);
+        let new = self.optimiser.moved(name, flat, gradient.clone(), pace);
+        Param::from_mapped_value(id, Tensor::from_inner(new.reshape(shape)).require_grad(), mapper)
     }
 }
 

@@ -7,7 +7,7 @@ use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, AutodiffBackend, Backend, TensorMetadata};
 
-use super::{AttentionInputs, Form, FusedGradients, FusedOperations, MaybeBool, MaybeFloat, given};
+use super::{AttentionInputs, AttentionManner, Form, FusedGradients, FusedOperations, MaybeBool, MaybeFloat, given};
 use crate::Activation;
 
 impl<B: Backend + FusedGradients, C: CheckpointStrategy> FusedOperations for Autodiff<B, C> {
@@ -17,14 +17,13 @@ impl<B: Backend + FusedGradients, C: CheckpointStrategy> FusedOperations for Aut
         value: FloatTensor<Self>,
         hidden: MaybeBool<Self>,
         bias: MaybeFloat<Self>,
-        scale: f64,
-        causal: bool,
+        manner: AttentionManner,
     ) -> FloatTensor<Self> {
         let (bias, bias_node) = with_node::<B, C>(bias.option(), &query);
         let nodes = [query.node(), key.node(), value.node(), bias_node];
         let (query, key, value) = (query.into_primitive(), key.into_primitive(), value.into_primitive());
         let hidden = hidden.option();
-        let inputs = AttentionInputs::<B> { query, key, value, hidden, bias, scale, causal };
+        let inputs = AttentionInputs::<B> { query, key, value, hidden, bias, manner };
         match AttentionBackward.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => {
                 let (output, sums) = B::attention_keeping(inputs.clone());

@@ -13,7 +13,7 @@ use crate::kernels::attention::{self, Attention, Past, Sizes, View};
 use crate::kernels::layer_norm::{self, Affine};
 use crate::kernels::linear;
 use crate::kernels::packed::{self, Panels};
-use crate::kernels::product::{Existing, Matrix, Threads, multiply};
+use crate::kernels::product::{Matrix, multiplied};
 use crate::kernels::softmax;
 use crate::packed_weight::Packed;
 
@@ -170,17 +170,13 @@ impl FusedGradients for Flex {
     fn product_with_transpose(left: FloatTensor<Flex>, right: FloatTensor<Flex>) -> FloatTensor<Flex> {
         let [rows, columns] = [left.layout().shape()[0], right.layout().shape()[0]];
         let (left, right) = (plain(left), plain(right));
-        let mut values = vec![0f32; rows * columns];
-        multiply(&mut values, matrix(&left), matrix(&right).transposed(), 1.0, Existing::Replace, Threads::All);
-        tensor(values, [rows, columns])
+        tensor(multiplied(matrix(&left), matrix(&right).transposed()), [rows, columns])
     }
 
     fn product_of_transpose(left: FloatTensor<Flex>, right: FloatTensor<Flex>) -> FloatTensor<Flex> {
         let [rows, columns] = [left.layout().shape()[1], right.layout().shape()[1]];
         let (left, right) = (plain(left), plain(right));
-        let mut values = vec![0f32; rows * columns];
-        multiply(&mut values, matrix(&left).transposed(), matrix(&right), 1.0, Existing::Replace, Threads::All);
-        tensor(values, [rows, columns])
+        tensor(multiplied(matrix(&left).transposed(), matrix(&right)), [rows, columns])
     }
 
     fn column_sums(x: FloatTensor<Flex>) -> FloatTensor<Flex> {
@@ -223,6 +219,12 @@ pub(super) fn adamw(
     adamw::step(weights.storage_mut(), numbers(&gradient), first.storage_mut(), second.storage_mut(), step);
     let wrap = Tensor::from_primitive::<Flex>;
     (wrap(weights), [wrap(first), wrap(second)])
+}
+
+/// The sum of squares of a tensor without gradients.
+pub(crate) fn sum_of_squares(x: Tensor<1>) -> f64 {
+    let x = dense(x.try_into_primitive::<Flex>().expect("the optimiser works on tensors without gradients"));
+    adamw::sum_of_squares(numbers(&x))
 }
 
 /// Tensors whose memory a view can be taken of.

@@ -185,7 +185,7 @@ pub(crate) fn serves<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == DType::F32 && matches!(x.device().without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
 }
 
-pub(crate) use flex::packed_linear;
+pub(crate) use flex::{packed_linear, sum_of_squares};
 
 /// See [`crate::adamw`].
 pub(crate) fn adamw(

@@ -5,7 +5,7 @@ use burn::tensor::{DType, Distribution};
 
 use crate::{
     Activation, AdamWStep, AttentionOptions, activation, adamw, add_norm, attention, cross_entropy, layer_norm,
-    linear_activation, log_likelihood, log_softmax, softmax,
+    linear_activation, log_likelihood, log_softmax, softmax, sum_of_squares,
 };
 
 const KINDS: [Activation; 7] = [
@@ -230,7 +230,7 @@ fn adamw_is_the_composed_one() {
     let mut exact_moments = moments.clone().map(|moment: Tensor<1>| moment.cast(DType::F64));
     for time in 1..=5 {
         let gradient = random();
-        let step = AdamWStep { beta_1: 0.9, beta_2: 0.98, epsilon: 1e-8, rate: 1e-2, decay: 0.1, time };
+        let step = AdamWStep { beta_1: 0.9, beta_2: 0.98, epsilon: 1e-8, rate: 1e-2, decay: 0.1, scale: 0.5, time };
         let before = weights.clone();
         (weights, moments) = adamw(weights, gradient.clone(), moments, step);
         assert!(
@@ -240,6 +240,18 @@ fn adamw_is_the_composed_one() {
         (exact, exact_moments) = adamw(exact, gradient.cast(DType::F64), exact_moments, step);
     }
     assert_near("weights", &values(weights), &values(exact));
+}
+
+#[test]
+fn squares_are_summed_whatever_their_number() {
+    let device = crate::device("cpu").expect("the cpu device is always there");
+    crate::seed(&device, 12);
+    for count in [0, 1, 17, 16_384, 16_385, 70_001] {
+        let x = Tensor::<1>::random([count], Distribution::Normal(0.0, 1.0), &device);
+        let exact: f64 = values(x.clone()).iter().map(|x| x * x).sum();
+        let found = sum_of_squares(x);
+        assert!((found - exact).abs() <= 1e-6 * exact, "{count}: {found}, expected {exact}");
+    }
 }
 
 #[test]

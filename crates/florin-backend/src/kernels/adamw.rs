@@ -3,6 +3,8 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
+use super::rows::sum_of;
+
 /// Numbers that one task takes.
 const NUMBERS: usize = 1 << 14;
 
@@ -19,6 +21,8 @@ pub struct AdamWStep {
     pub rate: f64,
     /// Decoupled weight decay.
     pub decay: f64,
+    /// What gradients are multiplied by.
+    pub scale: f64,
     /// Steps that the moments hold, this one included.
     pub time: usize,
 }
@@ -44,10 +48,22 @@ fn move_all(weights: &mut [f32], gradient: &[f32], first: &mut [f32], second: &m
     let (beta_1, beta_2) = (step.beta_1 as f32, step.beta_2 as f32);
     let (new_1, new_2) = ((1.0 - step.beta_1) as f32, (1.0 - step.beta_2) as f32);
     let (root, epsilon, rate) = (rest_2.sqrt() as f32, step.epsilon as f32, (step.rate / rest_1) as f32);
-    let kept = (1.0 - step.rate * step.decay) as f32;
+    let (kept, scale) = ((1.0 - step.rate * step.decay) as f32, step.scale as f32);
     for (((weight, gradient), first), second) in weights.iter_mut().zip(gradient).zip(first).zip(second) {
+        let gradient = gradient * scale;
         *first = *first * beta_1 + gradient * new_1;
         *second = *second * beta_2 + gradient * gradient * new_2;
         *weight = *weight * kept - *first / (second.sqrt() / root + epsilon) * rate;
     }
+}
+
+/// The sum of squares: pieces in f32, their sums in f64 and in order.
+pub(crate) fn sum_of_squares(numbers: &[f32]) -> f64 {
+    let sums: Vec<f32> = numbers.par_chunks(NUMBERS).map(squares).collect();
+    sums.into_iter().map(f64::from).sum()
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
+fn squares(numbers: &[f32]) -> f32 {
+    sum_of(numbers, |x| x * x)
 }

@@ -4,25 +4,25 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::activation;
-use super::product::{Existing, Matrix, Threads, multiply};
+use super::product::{Existing, Matrix, Threads, multiplied, multiply};
 use crate::Activation;
 
 /// Rows that one task takes.
 const ROWS: usize = 32;
 
 /// `x · weight + bias`, before the activation. Shapes: x `[rows, input]`, weight `[input, output]`.
+#[expect(unsafe_code, reason = "memory that is written whole need not be filled with zeros first")]
 pub(crate) fn product(x: Matrix, weight: Matrix, bias: Option<&[f32]>, rows: usize, output: usize) -> Vec<f32> {
-    let mut values = vec![0f32; rows * output];
-    let existing = match bias {
-        Some(bias) => {
-            values.par_chunks_mut(ROWS * output).for_each(|rows| {
-                rows.chunks_exact_mut(output).for_each(|row| row.copy_from_slice(bias));
-            });
-            Existing::Add
-        }
-        None => Existing::Replace,
-    };
-    multiply(&mut values, x, weight, 1.0, existing, Threads::All);
+    let Some(bias) = bias else { return multiplied(x, weight) };
+    let mut values = Vec::with_capacity(rows * output);
+    values.spare_capacity_mut()[..rows * output].par_chunks_mut((ROWS * output).max(1)).for_each(|rows| {
+        rows.chunks_exact_mut(output).for_each(|row| {
+            row.write_copy_of_slice(bias);
+        });
+    });
+    // SAFETY: every row has been written.
+    unsafe { values.set_len(rows * output) };
+    multiply(&mut values, x, weight, 1.0, Existing::Add, Threads::All);
     values
 }
 

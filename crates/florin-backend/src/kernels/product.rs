@@ -70,22 +70,56 @@ pub(crate) fn multiply(
     existing: Existing,
     threads: Threads,
 ) {
+    assert_eq!(output.len(), left.rows * right.columns, "the output must hold the product");
+    // SAFETY: the output holds the product, and its numbers are there.
+    unsafe { multiply_at(output.as_mut_ptr(), left, right, factor, existing, threads) }
+}
+
+/// `left · right` by all threads, in new memory, which is not filled with zeros first.
+#[expect(unsafe_code, reason = "the product of the crate gemm takes pointers")]
+pub(crate) fn multiplied(left: Matrix, right: Matrix) -> Vec<f32> {
+    let length = left.rows * right.columns;
+    if left.columns == 0 {
+        return vec![0.0; length];
+    }
+    let mut output = Vec::with_capacity(length);
+    // SAFETY: the memory holds the product, which replaces every number and reads none.
+    unsafe {
+        multiply_at(output.as_mut_ptr(), left, right, 1.0, Existing::Replace, Threads::All);
+        output.set_len(length);
+    }
+    output
+}
+
+/// See [`multiply`].
+///
+/// # Safety
+///
+/// The output points to as many numbers as the product has, which nothing else holds; where the product is added they are initialised.
+#[expect(unsafe_code, reason = "the product of the crate gemm takes pointers")]
+unsafe fn multiply_at(
+    output: *mut f32,
+    left: Matrix,
+    right: Matrix,
+    factor: f32,
+    existing: Existing,
+    threads: Threads,
+) {
     let (m, n, k) = (left.rows, right.columns, left.columns);
     assert_eq!(k, right.rows, "inner sizes must agree");
-    assert_eq!(output.len(), m * n, "the output must hold the product");
     if m * n == 0 {
         return;
     }
     let parallelism =
         if threads == Threads::All && m * n * k >= WORTH_THREADS { Parallelism::Rayon(0) } else { Parallelism::None };
-    // SAFETY: the output holds m · n numbers in rows of n; `Matrix::strided` has checked that the farthest number of each
-    // factor lies inside its slice; the output is borrowed mutably, so that nothing overlaps it.
+    // SAFETY: the output holds m · n numbers in rows of n, by the caller's word; `Matrix::strided` has checked that the farthest
+    // number of each factor lies inside its slice.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            output.as_mut_ptr(),
+            output,
             1,
             n as isize,
             existing == Existing::Add,

@@ -136,7 +136,7 @@ impl Panels for Bf16 {
         }
     }
 
-    fn multiply(&self, rows: &Rows, pair: usize, into: &mut [f32]) {
+    fn multiply(&self, _x: &[f32], rows: &Rows, pair: usize, into: &mut [f32]) {
         let groups = self.groups();
         let length = groups * GROUP;
         let panels = &self.values[pair * WIDTH * length..(pair + 1) * WIDTH * length];

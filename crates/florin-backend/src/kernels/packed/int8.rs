@@ -150,7 +150,7 @@ impl Panels for Int8 {
         into.sums.resize(rows * WIDTH, 0);
     }
 
-    fn multiply(&self, rows: &Rows, pair: usize, into: &mut [f32]) {
+    fn multiply(&self, _x: &[f32], rows: &Rows, pair: usize, into: &mut [f32]) {
         let mut sums = [0i32; ROWS_512 * WIDTH];
         let (groups, count) = (self.groups(), rows.ranges.len());
         let length = groups * GROUP;
@@ -217,12 +217,17 @@ fn round_row_wide(x: &[f32], into: &mut [i16]) -> (f32, i32) {
     (scale, zero)
 }
 
+/// 1.5 · 2²³: a small number that is added to it is rounded to a whole one, which stands in the lowest bits.
+const ROUNDING: f32 = 12_582_912.0;
+
 /// Where a number stands from 0 to 255.
 #[inline(always)]
-fn place_of(x: f32, inverse: f32, zero: i32) -> i32 {
-    let place = (x * inverse).round_ties_even() + zero as f32;
+fn place_of(x: f32, inverse: f32, zero: i32) -> u32 {
+    let place = x * inverse + (ROUNDING + zero as f32);
     // Not a number becomes zero here; its row's scale is not a number either.
-    place.clamp(0.0, 255.0) as i32
+    let place = if place > ROUNDING { place } else { ROUNDING };
+    let place = if place < ROUNDING + 255.0 { place } else { ROUNDING + 255.0 };
+    place.to_bits() - ROUNDING.to_bits()
 }
 
 /// Scale, zero point and one over the scale of a row; a row that holds what is not finite gives no numbers.

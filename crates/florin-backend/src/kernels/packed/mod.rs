@@ -9,6 +9,8 @@ pub(crate) mod single;
 #[cfg(test)]
 mod tests;
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 use super::activation;
@@ -59,28 +61,37 @@ pub(crate) trait Panels: Sync {
     /// Rows of `input` numbers each.
     fn load(&self, x: &[f32], into: &mut Self::Rows);
 
-    /// Columns `pair · WIDTH ..` of the product with all loaded rows, `[rows, WIDTH]`.
-    fn multiply(&self, rows: &Self::Rows, pair: usize, into: &mut [f32]);
+    /// Columns `pair · WIDTH ..` of the product with rows that were loaded, `[rows, WIDTH]`.
+    fn multiply(&self, x: &[f32], rows: &Self::Rows, pair: usize, into: &mut [f32]);
 }
 
 /// `f(x · weight + bias)`, `[rows, output]`.
+#[expect(unsafe_code, reason = "memory that is written whole need not be filled with zeros first")]
 pub(crate) fn product<P: Panels>(x: &[f32], weight: &P, bias: Option<&[f32]>, kind: Activation) -> Vec<f32> {
+    let length = x.len() / weight.input() * weight.output();
+    let mut result = Vec::with_capacity(length);
+    if length > 0 {
+        fill(&mut result.spare_capacity_mut()[..length], x, weight, bias, kind);
+    }
+    // SAFETY: `fill` has written every number: each block of rows, or all rows at once, in every pair of panels.
+    unsafe { result.set_len(length) };
+    result
+}
+
+/// Writes the product whole.
+fn fill<P: Panels>(result: &mut [MaybeUninit<f32>], x: &[f32], weight: &P, bias: Option<&[f32]>, kind: Activation) {
     let (input, output) = (weight.input(), weight.output());
     let rows = x.len() / input;
-    let mut result = vec![0f32; rows * output];
-    if result.is_empty() {
-        return result;
-    }
     let threads = if rows * input * output < WORTH_THREADS { 1 } else { rayon::current_num_threads() };
     if threads > 1 && rows < FEW {
-        few(x, rows, weight, bias, kind, &mut result);
-        return result;
+        few(x, rows, weight, bias, kind, result);
+        return;
     }
     let block = rows.div_ceil(threads * rows.div_ceil(threads * BLOCK));
-    let one = |scratch: &mut Scratch<P::Rows>, (result, x): (&mut [f32], &[f32])| {
+    let one = |scratch: &mut Scratch<P::Rows>, (result, x): (&mut [MaybeUninit<f32>], &[f32])| {
         weight.load(x, &mut scratch.rows);
         for pair in 0..output.div_ceil(WIDTH) {
-            let tile = scratch.columns(x.len() / input, weight, pair, bias, kind);
+            let tile = scratch.columns(x, weight, pair, bias, kind);
             spread(tile, pair, output, result);
         }
     };
@@ -91,17 +102,23 @@ pub(crate) fn product<P: Panels>(x: &[f32], weight: &P, bias: Option<&[f32]>, ki
         let pieces = result.par_chunks_mut(block * output).zip(x.par_chunks(block * input));
         pieces.for_each_init(Scratch::default, one);
     }
-    result
 }
 
 /// The same for rows so few that threads share the columns.
-fn few<P: Panels>(x: &[f32], rows: usize, weight: &P, bias: Option<&[f32]>, kind: Activation, result: &mut [f32]) {
+fn few<P: Panels>(
+    x: &[f32],
+    rows: usize,
+    weight: &P,
+    bias: Option<&[f32]>,
+    kind: Activation,
+    result: &mut [MaybeUninit<f32>],
+) {
     let output = weight.output();
     let mut loaded = P::Rows::default();
     weight.load(x, &mut loaded);
     let mut tiles = vec![0f32; output.div_ceil(WIDTH) * rows * WIDTH];
     tiles.par_chunks_mut(rows * WIDTH).enumerate().for_each_init(Vec::new, |before, (pair, tile)| {
-        weight.multiply(&loaded, pair, tile);
+        weight.multiply(x, &loaded, pair, tile);
         finish(tile, pair, bias, kind, before);
     });
     for (pair, tile) in tiles.chunks_exact(rows * WIDTH).enumerate() {
@@ -120,14 +137,14 @@ struct Scratch<R> {
 impl<R> Scratch<R> {
     fn columns<P: Panels<Rows = R>>(
         &mut self,
-        rows: usize,
+        x: &[f32],
         weight: &P,
         pair: usize,
         bias: Option<&[f32]>,
         kind: Activation,
     ) -> &[f32] {
-        self.tile.resize(rows * WIDTH, 0.0);
-        weight.multiply(&self.rows, pair, &mut self.tile);
+        self.tile.resize(x.len() / weight.input() * WIDTH, 0.0);
+        weight.multiply(x, &self.rows, pair, &mut self.tile);
         finish(&mut self.tile, pair, bias, kind, &mut self.before);
         &self.tile
     }
@@ -149,10 +166,10 @@ fn finish(tile: &mut [f32], pair: usize, bias: Option<&[f32]>, kind: Activation,
 }
 
 /// Puts a tile into rows of `output` numbers, without the columns that only fill the last panel.
-fn spread(tile: &[f32], pair: usize, output: usize, result: &mut [f32]) {
+fn spread(tile: &[f32], pair: usize, output: usize, result: &mut [MaybeUninit<f32>]) {
     let first = pair * WIDTH;
     let width = WIDTH.min(output - first);
     for (row, result) in tile.chunks_exact(WIDTH).zip(result.chunks_exact_mut(output)) {
-        result[first..first + width].copy_from_slice(&row[..width]);
+        result[first..first + width].write_copy_of_slice(&row[..width]);
     }
 }

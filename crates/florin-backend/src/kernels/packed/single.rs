@@ -4,6 +4,8 @@ use rayon::prelude::*;
 
 use super::{Instructions, PANEL, Panels, WIDTH, by_rows};
 
+/// Inner places of a panel that are taken at a time: 24 kilobytes, which stay in the innermost cache while all rows pass by.
+const DEPTH: usize = 384;
 /// Rows of a tile in AVX2, where twelve of sixteen registers hold sums.
 const ROWS: usize = 6;
 /// Rows of a tile in AVX-512, where 24 of 32 registers do.
@@ -72,7 +74,7 @@ fn available() -> Instructions {
 }
 
 impl Panels for Single {
-    type Rows = Vec<f32>;
+    type Rows = ();
 
     fn input(&self) -> usize {
         self.input
@@ -82,39 +84,60 @@ impl Panels for Single {
         self.output
     }
 
-    fn load(&self, x: &[f32], into: &mut Vec<f32>) {
-        into.clear();
-        into.extend_from_slice(x);
-    }
+    fn load(&self, _x: &[f32], _into: &mut ()) {}
 
-    fn multiply(&self, rows: &Vec<f32>, pair: usize, into: &mut [f32]) {
+    fn multiply(&self, x: &[f32], _rows: &(), pair: usize, into: &mut [f32]) {
         let length = self.input;
         let panels = &self.values[pair * WIDTH * length..(pair + 1) * WIDTH * length];
         let step = if self.instructions == Instructions::Avx512 { ROWS_512 } else { ROWS };
-        for (rows, into) in rows.chunks(step * length).zip(into.chunks_mut(step * WIDTH)) {
-            match self.instructions {
-                #[cfg(target_arch = "x86_64")]
-                Instructions::Avx512 => {
-                    by_rows!(into.len() / WIDTH, x86::tile_avx512(rows, panels, length, into), 1 2 3 4 5 6 7 8 9 10 11 12);
+        let (passes, depth) = match self.instructions {
+            // Both panels in one pass.
+            Instructions::Avx512 => (1, DEPTH / 2),
+            _ => (WIDTH / PANEL, DEPTH),
+        };
+        for pass in 0..passes {
+            for first in (0..length).step_by(depth) {
+                let part = Part { length, first, count: depth.min(length - first), column: pass * PANEL };
+                for (rows, into) in x.chunks(step * length).zip(into.chunks_mut(step * WIDTH)) {
+                    match self.instructions {
+                        #[cfg(target_arch = "x86_64")]
+                        Instructions::Avx512 => {
+                            by_rows!(into.len() / WIDTH, x86::tile_avx512(rows, panels, part, into), 1 2 3 4 5 6 7 8 9 10 11 12);
+                        }
+                        #[cfg(target_arch = "x86_64")]
+                        Instructions::Avx2 => {
+                            by_rows!(into.len() / WIDTH, x86::tile_avx2(rows, panels, part, into), 1 2 3 4 5 6);
+                        }
+                        _ => tile_portable(rows, panels, part, into),
+                    }
                 }
-                #[cfg(target_arch = "x86_64")]
-                Instructions::Avx2 => {
-                    by_rows!(into.len() / WIDTH, x86::tile_avx2(rows, panels, length, into), 1 2 3 4 5 6);
-                }
-                _ => tile_portable(rows, panels, length, into),
             }
         }
     }
 }
 
-/// A tile of rows and two panels, `[rows, WIDTH]`.
-fn tile_portable(rows: &[f32], panels: &[f32], length: usize, into: &mut [f32]) {
+/// The part of the inner size that a pass takes: what follows the first part is added to what is there.
+#[derive(Clone, Copy)]
+struct Part {
+    /// The whole inner size.
+    length: usize,
+    first: usize,
+    count: usize,
+    /// The panel's first column.
+    column: usize,
+}
+
+/// A tile of rows `[rows, length]` and a panel, in rows of `WIDTH`.
+fn tile_portable(rows: &[f32], panels: &[f32], part: Part, into: &mut [f32]) {
+    let Part { length, first, count, column } = part;
+    let panel = &panels[column * length + first * PANEL..][..count * PANEL];
     for (row, into) in rows.chunks_exact(length).zip(into.chunks_exact_mut(WIDTH)) {
-        for (panel, into) in panels.chunks_exact(PANEL * length).zip(into.chunks_exact_mut(PANEL)) {
+        let into = &mut into[column..column + PANEL];
+        if first == 0 {
             into.fill(0.0);
-            for (x, weights) in row.iter().zip(panel.as_chunks::<PANEL>().0) {
-                into.iter_mut().zip(weights).for_each(|(into, weight)| *into += x * weight);
-            }
+        }
+        for (x, weights) in row[first..first + count].iter().zip(panel.as_chunks::<PANEL>().0) {
+            into.iter_mut().zip(weights).for_each(|(into, weight)| *into += x * weight);
         }
     }
 }
@@ -125,60 +148,78 @@ mod x86 {
 
     use std::arch::x86_64::*;
 
-    use super::{PANEL, WIDTH};
+    use super::{PANEL, Part, WIDTH};
 
-    fn check<const R: usize>(rows: usize, panels: usize, length: usize, into: usize) {
-        assert!(rows >= R * length && panels >= WIDTH * length && into >= R * WIDTH, "a tile's sizes");
+    fn check<const R: usize>(rows: &[f32], panels: &[f32], part: Part, columns: usize, into: &[f32]) {
+        let Part { length, first, count, column } = part;
+        assert!(first + count <= length && column + columns <= WIDTH, "a tile's part");
+        assert!(
+            rows.len() >= R * length && panels.len() >= WIDTH * length && into.len() >= R * WIDTH,
+            "a tile's sizes"
+        );
     }
 
     #[expect(unsafe_code, reason = "vector instructions")]
-    pub(super) fn tile_avx2<const R: usize>(rows: &[f32], panels: &[f32], length: usize, into: &mut [f32]) {
-        check::<R>(rows.len(), panels.len(), length, into.len());
+    pub(super) fn tile_avx2<const R: usize>(rows: &[f32], panels: &[f32], part: Part, into: &mut [f32]) {
+        check::<R>(rows, panels, part, PANEL, into);
         // SAFETY: called where AVX2 and FMA were found; the sizes were checked.
-        unsafe { inner_avx2::<R>(rows.as_ptr(), panels.as_ptr(), length, into.as_mut_ptr()) }
+        unsafe { inner_avx2::<R>(rows.as_ptr(), panels.as_ptr(), part, into.as_mut_ptr()) }
     }
 
     #[expect(unsafe_code, reason = "vector instructions")]
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn inner_avx2<const R: usize>(rows: *const f32, panels: *const f32, length: usize, into: *mut f32) {
-        for half in 0..WIDTH / PANEL {
-            // SAFETY: one of the two panels; every offset below stays inside what the caller checked.
-            unsafe {
-                let panel = panels.add(half * PANEL * length);
-                let mut sums = [[_mm256_setzero_ps(); 2]; R];
-                for place in 0..length {
-                    let left = _mm256_loadu_ps(panel.add(place * PANEL));
-                    let right = _mm256_loadu_ps(panel.add(place * PANEL + PANEL / 2));
-                    for (row, sums) in sums.iter_mut().enumerate() {
-                        let x = _mm256_set1_ps(*rows.add(row * length + place));
-                        sums[0] = _mm256_fmadd_ps(x, left, sums[0]);
-                        sums[1] = _mm256_fmadd_ps(x, right, sums[1]);
-                    }
+    unsafe fn inner_avx2<const R: usize>(rows: *const f32, panels: *const f32, part: Part, into: *mut f32) {
+        let Part { length, first, count, column } = part;
+        // SAFETY: every offset stays inside what the caller checked.
+        unsafe {
+            let (rows, into) = (rows.add(first), into.add(column));
+            let panel = panels.add(column * length + first * PANEL);
+            let mut sums = [[_mm256_setzero_ps(); 2]; R];
+            if first > 0 {
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    *sums = [0, PANEL / 2].map(|place| _mm256_loadu_ps(into.add(row * WIDTH + place)));
                 }
-                for (row, [left, right]) in sums.into_iter().enumerate() {
-                    _mm256_storeu_ps(into.add(row * WIDTH + half * PANEL), left);
-                    _mm256_storeu_ps(into.add(row * WIDTH + half * PANEL + PANEL / 2), right);
+            }
+            for place in 0..count {
+                let left = _mm256_loadu_ps(panel.add(place * PANEL));
+                let right = _mm256_loadu_ps(panel.add(place * PANEL + PANEL / 2));
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let x = _mm256_set1_ps(*rows.add(row * length + place));
+                    sums[0] = _mm256_fmadd_ps(x, left, sums[0]);
+                    sums[1] = _mm256_fmadd_ps(x, right, sums[1]);
                 }
+            }
+            for (row, [left, right]) in sums.into_iter().enumerate() {
+                _mm256_storeu_ps(into.add(row * WIDTH), left);
+                _mm256_storeu_ps(into.add(row * WIDTH + PANEL / 2), right);
             }
         }
     }
 
+    /// Both panels at once.
     #[expect(unsafe_code, reason = "vector instructions")]
-    pub(super) fn tile_avx512<const R: usize>(rows: &[f32], panels: &[f32], length: usize, into: &mut [f32]) {
-        check::<R>(rows.len(), panels.len(), length, into.len());
+    pub(super) fn tile_avx512<const R: usize>(rows: &[f32], panels: &[f32], part: Part, into: &mut [f32]) {
+        check::<R>(rows, panels, part, WIDTH, into);
         // SAFETY: called where AVX-512 was found; the sizes were checked.
-        unsafe { inner_avx512::<R>(rows.as_ptr(), panels.as_ptr(), length, into.as_mut_ptr()) }
+        unsafe { inner_avx512::<R>(rows.as_ptr(), panels.as_ptr(), part, into.as_mut_ptr()) }
     }
 
     #[expect(unsafe_code, reason = "vector instructions")]
     #[target_feature(enable = "avx512f")]
-    unsafe fn inner_avx512<const R: usize>(rows: *const f32, panels: *const f32, length: usize, into: *mut f32) {
+    unsafe fn inner_avx512<const R: usize>(rows: *const f32, panels: *const f32, part: Part, into: *mut f32) {
+        let Part { length, first, count, .. } = part;
         // SAFETY: every offset stays inside what the caller checked.
         unsafe {
-            let second = panels.add(PANEL * length);
+            let (rows, panel) = (rows.add(first), panels.add(first * PANEL));
+            let second = panel.add(PANEL * length);
             let mut sums = [[_mm512_setzero_ps(); 2]; R];
-            for place in 0..length {
-                let left = _mm512_loadu_ps(panels.add(place * PANEL));
+            if first > 0 {
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    *sums = [0, PANEL].map(|place| _mm512_loadu_ps(into.add(row * WIDTH + place)));
+                }
+            }
+            for place in 0..count {
+                let left = _mm512_loadu_ps(panel.add(place * PANEL));
                 let right = _mm512_loadu_ps(second.add(place * PANEL));
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let x = _mm512_set1_ps(*rows.add(row * length + place));

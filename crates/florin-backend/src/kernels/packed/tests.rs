@@ -1,5 +1,7 @@
 //! Packed products against plain ones, in every set of instructions that this machine has; Miri has them all (`cargo xtask miri`).
 
+use std::mem::MaybeUninit;
+
 use super::bf16::Bf16;
 use super::int8::{Int8, LONGEST};
 use super::single::Single;
@@ -10,7 +12,7 @@ const ALL: [Instructions; 3] = [Instructions::Portable, Instructions::Avx2, Inst
 
 /// Rows below, at and above the heights of tiles and blocks.
 const ROWS: &[usize] = if cfg!(miri) { &[1, 7, 13] } else { &[0, 1, 5, 6, 7, 12, 13, 15, 16, 17, 64, 65, 131] };
-const INPUTS: &[usize] = if cfg!(miri) { &[1, 6] } else { &[1, 2, 3, 4, 5, 31, 64, 127] };
+const INPUTS: &[usize] = if cfg!(miri) { &[1, 6] } else { &[1, 2, 3, 4, 5, 31, 127, 400, 1000] };
 const OUTPUTS: &[usize] = if cfg!(miri) { &[1, 33] } else { &[1, 15, 16, 17, 31, 32, 33, 97] };
 
 /// The same weights, multiplied by other instructions.
@@ -46,18 +48,20 @@ fn exact(x: &[f32], weights: &[f32], input: usize, output: usize) -> Vec<(f64, f
 }
 
 /// All columns of all rows by one thread, `[rows, output]`.
+#[expect(unsafe_code, reason = "numbers that are there from the start")]
 fn plainly<P: Panels>(x: &[f32], weight: &P) -> Vec<f32> {
     let (input, output) = (weight.input(), weight.output());
     let rows = x.len() / input;
     let mut loaded = P::Rows::default();
     weight.load(x, &mut loaded);
-    let mut result = vec![0f32; rows * output];
+    let mut result = vec![MaybeUninit::new(f32::NAN); rows * output];
     let mut tile = vec![f32::NAN; rows * WIDTH];
     for pair in 0..output.div_ceil(WIDTH) {
-        weight.multiply(&loaded, pair, &mut tile);
+        weight.multiply(x, &loaded, pair, &mut tile);
         super::spread(&tile, pair, output, &mut result);
     }
-    result
+    // SAFETY: numbers from the start.
+    result.into_iter().map(|number| unsafe { number.assume_init() }).collect()
 }
 
 fn assert_near(what: &str, found: &[f32], exact: &[(f64, f64)], tolerance: f64) {
