@@ -40,6 +40,24 @@ fn is_processor<const D: usize>(x: &Tensor<D>) -> bool {
     }
 }
 
+/// See [`crate::attention_of_sequences`].
+pub(crate) fn attention_of_sequences(
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    lengths: &[usize],
+    options: AttentionOptions,
+) -> Tensor<4> {
+    let mut first = 0;
+    let mut each = Vec::with_capacity(lengths.len());
+    for &length in lengths.iter().filter(|length| **length > 0) {
+        let [query, key, value] = [&query, &key, &value].map(|x| x.clone().narrow(2, first, length));
+        each.push(attention(query, key, value, None, None, options));
+        first += length;
+    }
+    if each.is_empty() { query } else { Tensor::cat(each, 2) }
+}
+
 /// See [`crate::attention`].
 pub(crate) fn attention(
     query: Tensor<4>,

@@ -17,8 +17,8 @@ pub use kernels::activation::Activation;
 pub use kernels::finite::count_not_finite;
 pub use kernels::transpose::transpose;
 pub use operations::{
-    AttentionOptions, activation, add_norm, attention, cross_entropy, embedding, layer_norm, linear, linear_activation,
-    log_likelihood, log_softmax, product, softmax,
+    AttentionOptions, activation, add_norm, attention, attention_of_sequences, cross_entropy, embedding, fuses,
+    layer_norm, linear, linear_activation, log_likelihood, log_softmax, product, softmax,
 };
 pub use optimiser::{adamw, sum_of_squares};
 pub use packed_weight::{PackedWeight, WeightFormat, packed_linear};

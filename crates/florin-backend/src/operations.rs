@@ -1,10 +1,12 @@
 //! The operations that models call: each chooses between one fused operation and several composed ones.
 
+use std::sync::Arc;
+
 use burn::backend::Dispatch;
 use burn::prelude::*;
 use burn::tensor::activation as burn_activation;
 
-use crate::fused::{Form, FusedOperations, maybe, maybe_marks, serves};
+use crate::fused::{AttentionManner, Form, FusedOperations, MaybeBool, MaybeFloat, maybe, maybe_marks, serves};
 use crate::kernels::activation::is_fused;
 use crate::{Activation, composed};
 
@@ -46,9 +48,49 @@ pub fn attention(
         value.into_dispatch(),
         maybe_marks(hidden.map(|hidden| hidden.expand(shape))),
         maybe(bias.map(|bias| bias.expand(shape))),
-        scale,
-        options.causal,
+        AttentionManner { scale, causal: options.causal, sequences: None },
     ))
+}
+
+/// Attention of sequences that lie end to end in one row, each to itself alone: what a padded batch would give without its padding.
+///
+/// # Shapes
+///
+/// - query: `[1, heads, total, head_dim]`
+/// - key, value: `[1, key heads, total, head_dim]`, key heads dividing heads
+/// - lengths: of the sequences, together `total`
+/// - output: `[1, heads, total, head_dim]`
+///
+/// # Panics
+///
+/// If the lengths do not fit the row.
+pub fn attention_of_sequences(
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    lengths: &Arc<[usize]>,
+    options: AttentionOptions,
+) -> Tensor<4> {
+    let [batch, _, total, head_dim] = query.dims();
+    assert_eq!((batch, total, key.dims()[2]), (1, lengths.iter().sum(), total), "sequences of {lengths:?}");
+    if !fuses(&query) {
+        return composed::attention_of_sequences(query, key, value, lengths, options);
+    }
+    let scale = options.scale.unwrap_or_else(|| 1.0 / (head_dim as f64).sqrt());
+    Tensor::from_dispatch(Dispatch::fused_attention(
+        query.into_dispatch(),
+        key.into_dispatch(),
+        value.into_dispatch(),
+        MaybeBool::Missing,
+        MaybeFloat::Missing,
+        AttentionManner { scale, causal: options.causal, sequences: Some(Arc::clone(lengths)) },
+    ))
+}
+
+/// Whether an operation on this tensor is done in one go: f32 on the `cpu` device. What is one operation there may be many
+/// elsewhere, such as [`attention_of_sequences`].
+pub fn fuses<const D: usize>(x: &Tensor<D>) -> bool {
+    serves(x)
 }
 
 /// The matrix product of the last two dimensions; the others must be equal.

@@ -6,7 +6,8 @@
 
 use burn::prelude::*;
 use florin_nn::{
-    Embedding, Encoded, Encoder, LayerNorm, Mask, Modality, NormOrder, Tokens, TransformerBlock, TransformerBlockConfig,
+    Conditions, Embedding, Encoded, Encoder, LayerNorm, Mask, Modality, NormOrder, Tokens, TransformerBlock,
+    TransformerBlockConfig, Unpadding,
 };
 use serde::{Deserialize, Serialize};
 
@@ -145,16 +146,21 @@ impl BertEncoder {
         states
     }
 
+    /// The last hidden state alone. On the `cpu` device nothing is computed for padding, and zero stands there.
+    ///
     /// # Shapes
     ///
     /// - ids: `[batch, seq]`
     /// - output tokens: `[batch, seq, dim]`
     pub fn forward(&self, input: BertInput) -> Tokens {
-        let hidden = input.mask.for_attention();
-        let mut x = self.embed(&input);
-        for layer in &self.layers {
-            x = layer.forward(x, hidden.clone(), None);
-        }
+        let x = self.embed(&input);
+        let through = |x, conditions: Conditions| {
+            self.layers.iter().fold(x, |x, layer| layer.forward_under(x, conditions.clone()))
+        };
+        let x = match Unpadding::of(&input.mask).filter(|_| florin_backend::fuses(&x)) {
+            Some(unpadding) => unpadding.restore(through(unpadding.remove(x), unpadding.conditions())),
+            None => through(x, Conditions { hidden: input.mask.for_attention(), ..Default::default() }),
+        };
         Tokens::new(x, input.mask)
     }
 
@@ -247,6 +253,32 @@ mod tests {
         ));
         let difference = (alone.padded() - padded.padded().slice([0..1, 0..3])).abs().max().into_scalar::<f32>();
         assert!(difference < 1e-5, "a padded row differs from the same row alone by {difference}");
+    }
+
+    #[test]
+    fn padding_is_left_out_and_changes_neither_tokens_nor_gradients() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there").autodiff();
+        florin_backend::seed(&device, 9);
+        let encoder = small().init(&device);
+        let kept = [true, true, true, false, false, false, false, true, false, false, true, true];
+        let mask = Mask::from_kept(&kept, 3, 4, &device);
+        let ids = Tensor::from_ints([[3, 9, 4, 0], [1, 2, 3, 7], [8, 0, 5, 6]], &device);
+        let input = BertInput::new(ids, mask.clone());
+        let padded = encoder.hidden_states(&input).pop().expect("the last state");
+        let packed = encoder.forward(input).padded();
+        let off = (mask.zeroed(padded.clone()) - packed.clone()).abs().max().into_scalar::<f32>();
+        assert!(off < 1e-5, "tokens differ by {off}");
+        let weights = Tensor::random([3, 4, 16], burn::tensor::Distribution::Default, &device);
+        let gradients = |x: Tensor<3>| (mask.zeroed(x) * weights.clone()).sum().backward();
+        let (exact, found) = (gradients(padded), gradients(packed));
+        let exact = florin_nn::parameters::collect_gradients(&encoder, &exact);
+        let found = florin_nn::parameters::collect_gradients(&encoder, &found);
+        assert_eq!(exact.len(), found.len());
+        for (name, exact) in exact {
+            let off = exact.values.iter().zip(&found[&name].values).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+            let largest = exact.values.iter().fold(0.1f32, |most, x| most.max(x.abs()));
+            assert!(off < 1e-5 * largest, "{name}: gradients differ by {off} of {largest}");
+        }
     }
 
     #[test]

@@ -82,8 +82,10 @@ impl ChineseClip {
         let (ids, mask) = words(inputs, self.vocabulary, self.places)?;
         let token_types = for_each_word(inputs, "token_type_ids", ids.dims(), self.types)?;
         let positions = for_each_word(inputs, "position_ids", ids.dims(), self.places)?;
-        let tokens = self.encoder.forward(BertInput { ids, mask, token_types, positions, added: None });
-        Ok(self.text_projection.forward(tokens.padded().narrow(1, 0, 1).squeeze_dim(1)))
+        // The first token counts even where it is padding, which `forward` would leave out.
+        let mut states = self.encoder.hidden_states(&BertInput { ids, mask, token_types, positions, added: None });
+        let last = states.pop().expect("the embeddings are a state");
+        Ok(self.text_projection.forward(last.narrow(1, 0, 1).squeeze_dim(1)))
     }
 }
 

@@ -33,12 +33,13 @@ pub struct Input {
 pub struct Inputs {
     device: Device,
     by_name: BTreeMap<String, Input>,
+    drops_padding: bool,
 }
 
 impl Inputs {
     /// None yet.
     pub fn new(device: &Device) -> Self {
-        Self { device: device.clone(), by_name: BTreeMap::new() }
+        Self { device: device.clone(), by_name: BTreeMap::new(), drops_padding: false }
     }
 
     /// With an input of measurements.
@@ -61,6 +62,16 @@ impl Inputs {
         assert_eq!(shape.iter().product::<usize>(), values.len(), "{name}: {shape:?} is not the shape of the values");
         self.by_name.insert(name.to_owned(), Input { shape: shape.to_vec(), numbers: Numbers::Whole(values) });
         self
+    }
+
+    /// Asks for what counts alone: a system of texts may leave zeros where padding stands, and states between its layers out.
+    pub fn without_padding(self) -> Self {
+        Self { drops_padding: true, ..self }
+    }
+
+    /// Whether what stands where padding does is nobody's concern.
+    pub(crate) fn drops_padding(&self) -> bool {
+        self.drops_padding
     }
 
     /// The names given.

@@ -1,7 +1,7 @@
 //! Texts as vectors: the folder's tokenizer, batches by length, the system, and the vector that it makes of a text.
 //!
-//! Texts of about the same length share a batch, so that little is computed for padding; a batch holds as many as a budget of tokens
-//! allows. What a text's vector is does not depend on which texts stand beside it.
+//! A batch holds as many texts as a budget of tokens allows. Texts of about the same length share one: systems of the BERT family
+//! compute nothing for padding (`florin_nn::Unpadding`), others little. What a text's vector is does not depend on which texts stand beside it.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -119,7 +119,7 @@ impl TextEmbedder {
             mask.extend(std::iter::repeat_n(1, row.len()).chain(std::iter::repeat_n(0, padding)));
         }
         let shape = [rows.len(), seq];
-        let inputs = Inputs::new(&self.device).whole("input_ids", &shape, ids);
+        let inputs = Inputs::new(&self.device).without_padding().whole("input_ids", &shape, ids);
         let outputs = self.system.forward(&inputs.whole("attention_mask", &shape, mask))?;
         rows_of(&outputs, &OUTPUTS)
     }

@@ -210,8 +210,15 @@ impl Forward for TextModel {
 
     fn forward(&self, inputs: &Inputs) -> Result<Outputs, ModelError> {
         let input = self.input(inputs)?;
-        let states = self.hidden_states(inputs, &input)?;
-        let last = states[states.len() - 1].clone();
+        let (last, states) = match &self.encoder {
+            TextEncoder::Bert(encoder) if inputs.drops_padding() => {
+                (encoder.forward(input.clone()).padded(), Vec::new())
+            }
+            _ => {
+                let states = self.hidden_states(inputs, &input)?;
+                (states[states.len() - 1].clone(), states)
+            }
+        };
         let outputs = match &self.head {
             None => Outputs::new()
                 .with("last_hidden_state", last.clone())

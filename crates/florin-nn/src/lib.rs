@@ -19,6 +19,7 @@ pub mod parameters;
 mod relative_bias;
 mod tokens;
 mod transformer;
+mod unpadding;
 
 pub use attention::{
     Attention, AttentionBiases, AttentionCache, AttentionConfig, AttentionLevel, AttentionPooling, BottleneckLayer,
@@ -42,3 +43,4 @@ pub use packed::pack;
 pub use relative_bias::{RelativeBias2d, log_bucket, past_log_bucket};
 pub use tokens::{Encoded, Encoder, Tokens};
 pub use transformer::{NormOrder, TransformerBlock, TransformerBlockConfig};
+pub use unpadding::Unpadding;

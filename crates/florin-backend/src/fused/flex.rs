@@ -6,7 +6,9 @@ use burn::prelude::*;
 use burn::tensor::DType;
 use burn_flex::{FlexTensor, Layout};
 
-use super::{AdamWStep, AttentionInputs, Form, FusedGradients, FusedOperations, MaybeBool, MaybeFloat, given};
+use super::{
+    AdamWStep, AttentionInputs, AttentionManner, Form, FusedGradients, FusedOperations, MaybeBool, MaybeFloat, given,
+};
 use crate::Activation;
 use crate::kernels::adamw;
 use crate::kernels::attention::{self, Attention, Past, Sizes, View};
@@ -24,11 +26,10 @@ impl FusedOperations for Flex {
         value: FloatTensor<Flex>,
         hidden: MaybeBool<Flex>,
         bias: MaybeFloat<Flex>,
-        scale: f64,
-        causal: bool,
+        manner: AttentionManner,
     ) -> FloatTensor<Flex> {
         let (hidden, bias) = (hidden.option(), bias.option());
-        Self::attention_keeping(AttentionInputs { query, key, value, hidden, bias, scale, causal }).0
+        Self::attention_keeping(AttentionInputs { query, key, value, hidden, bias, manner }).0
     }
 
     fn fused_layer_norm(
@@ -79,7 +80,10 @@ impl FusedGradients for Flex {
         let inputs = Prepared::new(inputs);
         let attention = inputs.attention();
         let Sizes { batch, heads, queries, value_dim, .. } = attention.sizes;
-        let (output, sums) = attention::forward(&attention);
+        let (output, sums) = match &inputs.0.manner.sequences {
+            Some(lengths) => attention::forward_sequences(&attention, lengths),
+            None => attention::forward(&attention),
+        };
         let output = heads_first(tensor(output, [batch, queries, heads, value_dim]));
         (output, tensor(sums, [batch, heads, queries]))
     }
@@ -96,7 +100,10 @@ impl FusedGradients for Flex {
         let Sizes { batch, heads, key_heads, queries, keys, dim, value_dim, .. } = attention.sizes;
         let (output, gradient) = (dense(heads_first(output)), plain(gradient));
         let past = Past { output: numbers(&output), sums: numbers(&sums) };
-        let found = attention::backward(&attention, past, view(&gradient), of_bias);
+        let found = match &inputs.0.manner.sequences {
+            Some(lengths) => attention::backward_sequences(&attention, lengths, past, view(&gradient)),
+            None => attention::backward(&attention, past, view(&gradient), of_bias),
+        };
         let of_query = heads_first(tensor(found.query, [batch, queries, heads, dim]));
         let of_key = heads_first(tensor(found.key, [batch, keys, key_heads, dim]));
         let of_value = heads_first(tensor(found.value, [batch, keys, key_heads, value_dim]));
@@ -232,13 +239,13 @@ struct Prepared(AttentionInputs<Flex>);
 
 impl Prepared {
     fn new(inputs: AttentionInputs<Flex>) -> Self {
-        let AttentionInputs { query, key, value, hidden, bias, scale, causal } = inputs;
+        let AttentionInputs { query, key, value, hidden, bias, .. } = inputs;
         let (query, key, value) = (plain(query), plain(key), plain(value));
-        Self(AttentionInputs { query, key, value, hidden: hidden.map(plain), bias: bias.map(plain), scale, causal })
+        Self(AttentionInputs { query, key, value, hidden: hidden.map(plain), bias: bias.map(plain), ..inputs })
     }
 
     fn attention(&self) -> Attention<'_> {
-        let AttentionInputs { query, key, value, hidden, bias, scale, causal } = &self.0;
+        let AttentionInputs { query, key, value, hidden, bias, manner } = &self.0;
         let size = |tensor: &FlexTensor, dim: usize| tensor.layout().shape()[dim];
         let sizes = Sizes {
             batch: size(query, 0),
@@ -248,8 +255,8 @@ impl Prepared {
             keys: size(key, 2),
             dim: size(query, 3),
             value_dim: size(value, 3),
-            scale: *scale as f32,
-            causal: *causal,
+            scale: manner.scale as f32,
+            causal: manner.causal,
         };
         let (query, key, value) = (view(query), view(key), view(value));
         Attention { query, key, value, hidden: hidden.as_ref().map(view), bias: bias.as_ref().map(view), sizes }

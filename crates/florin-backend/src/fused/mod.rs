@@ -7,6 +7,8 @@ mod flex;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use burn::backend::tensor::{BoolTensor, FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, DispatchDevice, ExtensionType, backend_extension};
 use burn::prelude::*;
@@ -26,8 +28,7 @@ pub(crate) trait FusedOperations: Backend {
         value: FloatTensor<Self>,
         #[extension_type] hidden: MaybeBool<Self>,
         #[extension_type] bias: MaybeFloat<Self>,
-        scale: f64,
-        causal: bool,
+        manner: AttentionManner,
     ) -> FloatTensor<Self>;
 
     /// See [`crate::layer_norm`] and [`crate::add_norm`].
@@ -176,8 +177,16 @@ pub(crate) struct AttentionInputs<B: Backend> {
     pub(crate) value: FloatTensor<B>,
     pub(crate) hidden: Option<BoolTensor<B>>,
     pub(crate) bias: Option<FloatTensor<B>>,
+    pub(crate) manner: AttentionManner,
+}
+
+/// How an attention weighs, and what it keeps apart.
+#[derive(Clone, Debug)]
+pub(crate) struct AttentionManner {
     pub(crate) scale: f64,
     pub(crate) causal: bool,
+    /// Lengths of the sequences that lie end to end in the batch's only row; without them each row is one.
+    pub(crate) sequences: Option<Arc<[usize]>>,
 }
 
 /// Whether the fused operations serve a tensor: f32 on the `cpu` device, with or without gradients.

@@ -1,11 +1,13 @@
 //! Fused operations in f32 against the composed ones in f64, values and gradients.
 
+use std::sync::Arc;
+
 use burn::prelude::*;
 use burn::tensor::{DType, Distribution};
 
 use crate::{
-    Activation, AdamWStep, AttentionOptions, activation, adamw, add_norm, attention, cross_entropy, layer_norm,
-    linear_activation, log_likelihood, log_softmax, softmax, sum_of_squares,
+    Activation, AdamWStep, AttentionOptions, activation, adamw, add_norm, attention, attention_of_sequences,
+    cross_entropy, layer_norm, linear_activation, log_likelihood, log_softmax, softmax, sum_of_squares,
 };
 
 const KINDS: [Activation; 7] = [
@@ -93,6 +95,35 @@ fn attention_is_the_composed_one() {
         compare!(format!("{heads} {key_heads} {queries} {keys}"), run, &device, query, key, value, bias);
         let run = |q: Tensor<4>, k, v| attention(q, k, v, hidden.clone(), None, options);
         compare!(format!("{heads} {key_heads} {queries} {keys} without bias"), run, &device, query, key, value);
+    }
+}
+
+#[test]
+fn sequences_end_to_end_see_themselves_alone() {
+    let device = device();
+    for (lengths, heads, key_heads) in [(vec![1], 1, 1), (vec![3, 0, 7, 1], 4, 2), (vec![0, 90, 5], 2, 2)] {
+        let total = lengths.iter().sum();
+        let lengths: Arc<[usize]> = lengths.into();
+        let query = pair([1, heads, total, 8], &device);
+        let (key, value) = (pair([1, key_heads, total, 8], &device), pair([1, key_heads, total, 5], &device));
+        for causal in [false, true] {
+            let options = AttentionOptions { scale: Some(0.3), causal };
+            let run = |q: Tensor<4>, k, v| attention_of_sequences(q, k, v, &lengths, options);
+            compare!(format!("{lengths:?} {causal}"), run, &device, query, key, value);
+            // The same by hiding what is another's.
+            let of = |place: usize| {
+                let mut ends = lengths.iter().scan(0, |end, length| {
+                    *end += length;
+                    Some(*end)
+                });
+                ends.position(|end| place < end)
+            };
+            let hidden: Vec<bool> = (0..total * total).map(|at| of(at / total) != of(at % total)).collect();
+            let hidden = Tensor::from_data(TensorData::new(hidden, [1, 1, total, total]), &device);
+            let (q, k, v) = (query.fused.clone(), key.fused.clone(), value.fused.clone());
+            let exact = values(attention(q.clone(), k.clone(), v.clone(), Some(hidden), None, options));
+            assert_near(&format!("{lengths:?} {causal} hidden"), &values(run(q, k, v)), &exact);
+        }
     }
 }
 

@@ -4,6 +4,8 @@
 //! Paper: Dao et al. 2022 (FlashAttention), <https://arxiv.org/abs/2205.14135>
 //! Difference: keys are not blocked; a processor's cache holds the scores of a block of queries against all keys.
 
+use std::ops::Range;
+
 use multiversion::multiversion;
 use rayon::prelude::*;
 
@@ -30,6 +32,11 @@ impl<'a, T> View<'a, T> {
 }
 
 impl<'a> View<'a, f32> {
+    /// Without the positions before one.
+    fn behind(self, position: usize) -> Self {
+        Self { data: self.from([0, 0, position, 0]), strides: self.strides }
+    }
+
     /// Rows of one head, from one position on.
     fn head(&self, batch: usize, head: usize, first: usize, rows: usize, dim: usize) -> Matrix<'a> {
         let data = if rows == 0 { &[] } else { self.from([batch, head, first, 0]) };
@@ -103,6 +110,36 @@ pub(crate) fn forward(attention: &Attention) -> (Vec<f32>, Vec<f32>) {
         sums[place..place + logarithms.len()].copy_from_slice(&logarithms);
     }
     (output, sums)
+}
+
+/// The same for sequences that lie end to end in the batch's only row, each attending to itself alone. The output is as of one row;
+/// the sums stand sequence by sequence.
+pub(crate) fn forward_sequences(attention: &Attention, lengths: &[usize]) -> (Vec<f32>, Vec<f32>) {
+    let parts: Vec<_> = sequences(attention, lengths).into_par_iter().map(|(one, _)| forward(&one)).collect();
+    let width = attention.sizes.heads * attention.sizes.value_dim;
+    let mut output = Vec::with_capacity(attention.sizes.queries * width);
+    let mut sums = Vec::with_capacity(attention.sizes.queries * attention.sizes.heads);
+    for (of_output, of_sums) in parts {
+        output.extend(of_output);
+        sums.extend(of_sums);
+    }
+    (output, sums)
+}
+
+/// What each sequence that holds anything attends to, and where it stands in the row.
+fn sequences<'a>(attention: &Attention<'a>, lengths: &[usize]) -> Vec<(Attention<'a>, Range<usize>)> {
+    let mut end = 0;
+    let places = lengths.iter().map(|length| {
+        end += length;
+        end - length..end
+    });
+    let one = |place: Range<usize>| {
+        let at = |view: View<'a, f32>| view.behind(place.start);
+        let sizes = Sizes { queries: place.len(), keys: place.len(), ..attention.sizes };
+        let (query, key, value) = (at(attention.query), at(attention.key), at(attention.value));
+        (Attention { query, key, value, hidden: None, bias: None, sizes }, place)
+    };
+    places.filter(|place| !place.is_empty()).map(one).collect()
 }
 
 /// A block of queries of one head.
@@ -264,6 +301,29 @@ pub(crate) fn backward(attention: &Attention, past: Past, gradient: View<f32>, o
         if let Some(bias) = &mut all.bias {
             bias.extend(part.bias);
         }
+    }
+    all
+}
+
+/// The same for sequences that lie end to end in the batch's only row.
+pub(crate) fn backward_sequences(
+    attention: &Attention,
+    lengths: &[usize],
+    past: Past,
+    gradient: View<f32>,
+) -> Gradients {
+    let Sizes { heads, value_dim, .. } = attention.sizes;
+    let one = |(one, place): (Attention, Range<usize>)| {
+        let output = &past.output[place.start * heads * value_dim..place.end * heads * value_dim];
+        let sums = &past.sums[place.start * heads..place.end * heads];
+        backward(&one, Past { output, sums }, gradient.behind(place.start), false)
+    };
+    let parts: Vec<Gradients> = sequences(attention, lengths).into_par_iter().map(one).collect();
+    let mut all = Gradients { query: Vec::new(), key: Vec::new(), value: Vec::new(), bias: None };
+    for part in parts {
+        all.query.extend(part.query);
+        all.key.extend(part.key);
+        all.value.extend(part.value);
     }
     all
 }

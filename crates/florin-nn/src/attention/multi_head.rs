@@ -7,8 +7,10 @@
 //! Paper: Ainslie et al. 2023 (GQA), <https://arxiv.org/abs/2305.13245>
 //! Difference: none; one key head is Shazeer's multi-query attention.
 
+use std::sync::Arc;
+
 use burn::prelude::*;
-use florin_backend::{AttentionOptions, attention};
+use florin_backend::{AttentionOptions, attention, attention_of_sequences};
 
 use crate::attention::cache::AttentionCache;
 use crate::attention::rotary::Rotary;
@@ -86,6 +88,9 @@ pub struct Conditions {
     pub rotary: Option<Rotary>,
     /// Factor of the scores; `1/√head_dim` unless given.
     pub scale: Option<f64>,
+    /// Lengths of sequences that lie end to end in the only row, each seeing itself alone ([`crate::Unpadding`]); nothing is hidden
+    /// there, nothing biased, and no position rotated.
+    pub sequences: Option<Arc<[usize]>>,
 }
 
 impl AttentionConfig {
@@ -248,8 +253,18 @@ impl Attention {
     }
 
     fn mixed(&self, query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, conditions: Conditions) -> Tensor<3> {
-        let Conditions { hidden, bias, causal, scale, .. } = conditions;
-        let mixed = attention(query, key, value, hidden, bias, AttentionOptions { scale, causal });
+        let Conditions { hidden, bias, causal, scale, rotary, sequences } = conditions;
+        let options = AttentionOptions { scale, causal };
+        let mixed = match sequences {
+            Some(lengths) => {
+                assert!(
+                    hidden.is_none() && bias.is_none() && rotary.is_none(),
+                    "sequences end to end see only themselves"
+                );
+                attention_of_sequences(query, key, value, &lengths, options)
+            }
+            None => attention(query, key, value, hidden, bias, options),
+        };
         self.output.forward(join_heads(mixed))
     }
 }

@@ -1,0 +1,100 @@
+//! A padded batch without its padding: sequences end to end in one row, and back.
+//!
+//! Norms and linear layers know only rows, attention keeps sequences apart by their lengths, so that nothing is computed for
+//! padding: a batch of unlike lengths costs what its tokens do.
+
+use std::sync::Arc;
+
+use burn::prelude::*;
+
+use crate::{Conditions, Mask};
+
+/// Where the kept positions of a batch `[batch, seq]` stand in one row, and the other way round.
+#[derive(Clone, Debug)]
+pub struct Unpadding {
+    lengths: Arc<[usize]>,
+    /// `[total]`, of each token its place in the batch.
+    places: Tensor<1, Int>,
+    /// `[batch · seq]`, of each place its token, and one behind them for padding.
+    tokens: Tensor<1, Int>,
+    shape: [usize; 2],
+}
+
+impl Unpadding {
+    /// Of a batch with padding; none if nothing is hidden, or everything.
+    pub fn of(mask: &Mask) -> Option<Self> {
+        let lengths: Arc<[usize]> = mask.lengths().into();
+        let total: usize = lengths.iter().sum();
+        if !mask.hides_any() || total == 0 {
+            return None;
+        }
+        let hidden = mask.hidden();
+        let (shape, device) = (hidden.dims(), hidden.device());
+        let hidden = hidden.into_data().try_to_vec::<bool>().expect("marks");
+        let (mut places, mut tokens) = (Vec::with_capacity(total), Vec::with_capacity(hidden.len()));
+        for (place, hidden) in hidden.into_iter().enumerate() {
+            tokens.push(if hidden { total as i64 } else { places.len() as i64 });
+            if !hidden {
+                places.push(place as i64);
+            }
+        }
+        let whole = |numbers: Vec<i64>| Tensor::from_data(TensorData::from(numbers.as_slice()), &device);
+        Some(Self { lengths, places: whole(places), tokens: whole(tokens), shape })
+    }
+
+    /// The tokens alone.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[batch, seq, dim]`
+    /// - output: `[1, total, dim]`
+    pub fn remove(&self, x: Tensor<3>) -> Tensor<3> {
+        let [batch, seq, dim] = x.dims();
+        assert_eq!([batch, seq], self.shape, "the batch that was unpadded");
+        x.reshape([batch * seq, dim]).select(0, self.places.clone()).unsqueeze_dim(0)
+    }
+
+    /// The tokens at their places, and zero in between.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[1, total, dim]`
+    /// - output: `[batch, seq, dim]`
+    pub fn restore(&self, x: Tensor<3>) -> Tensor<3> {
+        let [_, _, dim] = x.dims();
+        let [batch, seq] = self.shape;
+        let x: Tensor<2> = x.squeeze_dim(0);
+        let nothing = Tensor::zeros([1, dim], (&x.device(), x.dtype()));
+        Tensor::cat(vec![x, nothing], 0).select(0, self.tokens.clone()).reshape([batch, seq, dim])
+    }
+
+    /// Under which attention keeps the sequences apart.
+    pub fn conditions(&self) -> Conditions {
+        Conditions { sequences: Some(Arc::clone(&self.lengths)), ..Default::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(x: Tensor<3>) -> Vec<f32> {
+        x.into_data().try_to_vec::<f32>().expect("f32")
+    }
+
+    #[test]
+    fn what_is_removed_comes_back_at_its_place_and_padding_is_zero() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        // Padding behind, before, everywhere and nowhere.
+        let kept = [true, true, false, false, true, true, false, false, false, true, true, true];
+        let mask = Mask::from_kept(&kept, 4, 3, &device);
+        let unpadding = Unpadding::of(&mask).expect("something is hidden");
+        let x = Tensor::<1, Int>::arange(1..25, &device).float().reshape([4, 3, 2]);
+        let row = unpadding.remove(x.clone());
+        assert_eq!(row.dims(), [1, 7, 2]);
+        assert_eq!(values(row.clone())[..6], [1.0, 2.0, 3.0, 4.0, 9.0, 10.0]);
+        assert_eq!(values(unpadding.restore(row)), values(mask.zeroed(x)));
+        assert!(Unpadding::of(&Mask::all_kept(2, 3, &device)).is_none());
+        assert!(Unpadding::of(&Mask::from_lengths(&[0, 0], 3, &device)).is_none());
+    }
+}
