@@ -9,6 +9,7 @@ use burn::prelude::Device;
 use florin_fusion::FusionConfig;
 use florin_models::WeightFormat;
 
+use crate::bench::Case;
 use crate::embed::Limits;
 use crate::things::Kind;
 
@@ -28,6 +29,7 @@ use crate::things::Kind;
   florin embed minilm texts.csv --out vectors.npy       make vectors of texts
   florin classify CLIP scans/ --labels receipt,invoice  tell pictures apart by labels
   florin verify MODEL                                   compare a Hugging Face checkpoint with its original's outputs
+  florin bench minilm-32x32                             time a model on this machine
 
 Results go to stdout, progress and notes to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage."
 )]
@@ -58,6 +60,8 @@ pub(crate) enum Command {
     /// Find the texts, pictures, sounds or clips that are nearest in meaning
     #[command(subcommand)]
     Search(SearchCommand),
+    /// Time models on this machine: inference, training, whole pipelines
+    Bench(BenchOptions),
     /// List the tasks
     Tasks {
         /// Print JSON
@@ -312,7 +316,7 @@ pub(crate) struct VerifyOptions {
     #[arg(long, value_name = "NAME", default_value = "f32")]
     pub(crate) precision: String,
     /// Largest error allowed, as a share of the largest magnitude of the reference's output
-    #[arg(long, value_name = "T", default_value_t = florin_models::verify::TOLERANCE, value_parser = tolerance)]
+    #[arg(long, value_name = "T", default_value_t = florin_models::verify::TOLERANCE, value_parser = zero_or_more)]
     pub(crate) tolerance: f64,
     /// Print JSON
     #[arg(long)]
@@ -494,7 +498,41 @@ pub(crate) struct QueryOptions {
     pub(crate) json: bool,
 }
 
-fn tolerance(text: &str) -> Result<f64, String> {
+/// Options of `bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "EXAMPLES:
+  florin bench                                     all cases: minutes
+  florin bench bert-base-8x128 vit-b16-4
+  florin bench train-minilm-32x32 --seconds 20 --json
+  florin bench clip-b32-images --models DIR        with the checkpoint in DIR/clip-b32-images
+  florin bench --list
+  RAYON_NUM_THREADS=1 florin bench minilm-32x32    on one core
+
+Weights are drawn unless --models gives checkpoints. A case is called a few times, then timed for --seconds and at least five times. JSON has
+some numbers of each answer too (of training the first losses), so that a peer with the same checkpoints can be compared. What needs data or
+weights that are not on this machine is skipped, and said to be.")]
+pub(crate) struct BenchOptions {
+    /// What to time; everything unless given
+    #[arg(value_name = "CASE", value_enum)]
+    pub(crate) cases: Vec<Case>,
+    /// List the cases
+    #[arg(long, conflicts_with = "cases")]
+    pub(crate) list: bool,
+    /// Folder of checkpoints, each in a folder that is called like its case
+    #[arg(long, value_name = "DIR")]
+    pub(crate) models: Option<PathBuf>,
+    /// Seconds of timing for each case
+    #[arg(long, value_name = "S", default_value_t = 5.0, value_parser = zero_or_more)]
+    pub(crate) seconds: f64,
+    /// Device by name; see `florin devices`
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub(crate) device: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn zero_or_more(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value >= 0.0 && value.is_finite() => Ok(value),
         _ => Err(format!("expected a number from 0 up, found {text}")),

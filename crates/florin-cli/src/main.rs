@@ -1,6 +1,7 @@
 //! The `florin` command: arguments in, progress on stderr, results on stdout. What it does stands in the other crates.
 
 mod arguments;
+mod bench;
 mod classify;
 mod embed;
 mod evaluate;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Embed(options) => embed::embed(&options),
         Command::Search(SearchCommand::Build(options)) => search::build(&options),
         Command::Search(SearchCommand::Query(options)) => search::query(&options),
+        Command::Bench(options) => bench::bench(&options),
         Command::Tasks { json } => listing::tasks(json),
         Command::Devices { json } => listing::devices(json),
     };

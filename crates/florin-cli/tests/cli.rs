@@ -1,5 +1,7 @@
 //! The binary as users and their accidents treat it: what it promises, what it leaves behind, and what it says of bad input.
 
+#[path = "cli/bench.rs"]
+mod bench;
 #[path = "cli/clips.rs"]
 mod clips;
 #[path = "cli/precision.rs"]
@@ -111,7 +113,7 @@ fn receipt(folder: &Path) -> (PathBuf, PathBuf) {
 
 #[test]
 fn help_shows_examples_and_wrong_usage_is_two() {
-    for command in ["run", "predict", "evaluate", "pull", "inspect", "verify", "embed", "classify"] {
+    for command in ["run", "predict", "evaluate", "pull", "inspect", "verify", "embed", "classify", "bench"] {
         let output = florin(&[command, "--help"]);
         assert!(output.status.success() && text(&output.stdout).contains("EXAMPLES"), "{command}");
     }

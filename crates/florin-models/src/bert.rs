@@ -78,7 +78,8 @@ pub fn open(folder: &Path, device: &Device) -> Result<Opened<TextModel>, ModelEr
     of(&Checkpoint::open(folder)?, device)
 }
 
-pub(crate) fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<TextModel>, ModelError> {
+/// The model of a checkpoint, to be trained or taken apart; with new weights where there are none to fill it with.
+pub fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<TextModel>, ModelError> {
     let config: BertConfig = checkpoint.config()?;
     config.validate()?;
     let places = Places::FromTheStart(config.max_position_embeddings);

@@ -159,7 +159,8 @@ impl Clip {
         Self::of(&Checkpoint::open(folder)?, device)
     }
 
-    pub(crate) fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<Self>, ModelError> {
+    /// The model of a checkpoint, to be trained or taken apart; with new weights where there are none to fill it with.
+    pub fn of(checkpoint: &Checkpoint, device: &Device) -> Result<Opened<Self>, ModelError> {
         // Of a pair one width stands beside both parts; of a tower alone its own stands in its part.
         let (has_text, has_image, part) = match checkpoint.architecture()? {
             "CLIPModel" => (true, true, None),

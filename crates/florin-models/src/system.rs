@@ -231,8 +231,13 @@ impl Checkpoint {
 
     /// The configuration of a [preset](presets): a system of it has its sizes and nothing in it.
     pub fn of_preset(name: &str) -> Result<Self, ModelError> {
+        Ok(Self::of_config(name, presets::config(name)?))
+    }
+
+    /// A configuration of one's own, such as a preset's with another head; errors call it by the name.
+    pub fn of_config(name: &str, config: Value) -> Self {
         let folder = PathBuf::from(name);
-        Ok(Self { config: presets::config(name)?, weights: Weights::none(&folder), folder, fills: false, packs: None })
+        Self { config, weights: Weights::none(&folder), folder, fills: false, packs: None }
     }
 
     /// For inference only: the weights of linear layers in the order and the precision in which the `cpu` device multiplies fastest.
