@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Result, bail};
 
 use crate::shell::{root, run};
-use crate::{blocks, shell};
+use crate::{blocks, models, shell};
 
 /// Runs criterion's benchmarks, or the peers.
 pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
@@ -22,7 +22,11 @@ pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
         ["compare", name] => run("cargo", &[&cargo[..], &["--", "--baseline", name]].concat(), &environment),
         ["peers"] => peers(),
         ["peers", "blocks"] => blocks::peers(),
-        other => bail!("expected nothing, save NAME, compare NAME, peers or peers blocks, found {}", other.join(" ")),
+        ["peers", "models", cases @ ..] => models::peers(cases),
+        other => bail!(
+            "expected nothing, save NAME, compare NAME, peers, peers blocks or peers models [CASE..], found {}",
+            other.join(" ")
+        ),
     }
 }
 

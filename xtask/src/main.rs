@@ -6,6 +6,7 @@ mod ci;
 mod fuzz;
 mod golden;
 mod miri;
+mod models;
 mod mutants;
 mod shell;
 mod test;
@@ -30,6 +31,7 @@ cargo xtask VERB
   bench [save|compare NAME] [--device NAME]
   bench peers                 the same work in PyTorch, on this machine
   bench peers blocks          every operation, attention, fusion and loss beside PyTorch's
+  bench peers models [CASE..] whole models beside PyTorch, ONNX Runtime and sentence-transformers, with the same weights
   docs                        the documentation of all crates, and the book
 
 Regenerating golden files and peers need Python: a virtual environment with tests/golden/requirements.txt or

@@ -508,9 +508,9 @@ pub(crate) struct QueryOptions {
   florin bench --list
   RAYON_NUM_THREADS=1 florin bench minilm-32x32    on one core
 
-Weights are drawn unless --models gives checkpoints. A case is called a few times, then timed for --seconds and at least five times. JSON has
-some numbers of each answer too (of training the first losses), so that a peer with the same checkpoints can be compared. What needs data or
-weights that are not on this machine is skipped, and said to be.")]
+Weights are drawn unless --models gives checkpoints. A case is called a few times, then timed for --seconds and at least five times (twice, where
+that would take ten times as long). JSON has some numbers of each answer too (of training the first losses), so that a peer with the same
+checkpoints can be compared. What needs data or weights that are not on this machine is skipped, and said to be.")]
 pub(crate) struct BenchOptions {
     /// What to time; everything unless given
     #[arg(value_name = "CASE", value_enum)]

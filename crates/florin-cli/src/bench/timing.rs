@@ -6,6 +6,9 @@ use serde::Serialize;
 
 /// Calls that are timed, however long they take: fewer have no quartiles to speak of.
 const FEWEST: usize = 5;
+/// Calls of something slow, which is waited for no longer than so many times its time, or as many seconds.
+const FEWEST_SLOW: usize = 2;
+const PATIENCE: f64 = 10.0;
 /// The share of the time that goes into the warm-up before it.
 const WARM_UP: f64 = 0.2;
 
@@ -48,7 +51,11 @@ pub(crate) fn timed<T>(budget: f64, call: &mut dyn FnMut() -> anyhow::Result<T>)
         last = call()?;
     }
     let (mut laps, began) = (Vec::new(), Instant::now());
-    while laps.len() < FEWEST || began.elapsed().as_secs_f64() < budget {
+    let is_enough = |calls: usize| {
+        let spent = began.elapsed().as_secs_f64();
+        (calls >= FEWEST && spent >= budget) || (calls >= FEWEST_SLOW && spent > PATIENCE * budget.max(1.0))
+    };
+    while !is_enough(laps.len()) {
         let start = Instant::now();
         last = call()?;
         laps.push(start.elapsed().as_secs_f64());
