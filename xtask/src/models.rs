@@ -27,6 +27,8 @@ const STARTS: &str = "7";
 /// What is embedded there.
 const TEXT: &str = "card payment declined";
 const OURS: &str = "florin";
+/// Florin's precisions, and what its engine is called in each.
+const OUR_PRECISIONS: [(&str, &str); 3] = [("f32", OURS), ("bf16", "florin-bf16"), ("int8", "florin-int8")];
 
 /// What either side prints of a case.
 #[derive(Clone, Debug, Deserialize)]
@@ -80,9 +82,15 @@ pub(crate) fn peers(only: &[&str]) -> Result<()> {
         for (case, engines) in &mut found {
             eprintln!("turn {} of {TURNS}: {case}", turn + 1);
             // In turns, so that a busy minute of the machine falls on both.
-            let call = ["bench", case.as_str(), "--models", &models, "--seconds", SECONDS, "--json"];
-            let own: Value = serde_json::from_str(&with_threads(&florin, &call)?)?;
-            let own: Vec<Printed> = serde_json::from_value(own["cases"].clone())?;
+            let mut own: Vec<Printed> = Vec::new();
+            // Models are trained in f32 alone.
+            for (precision, engine) in OUR_PRECISIONS.into_iter().take(if case.starts_with("train") { 1 } else { 3 }) {
+                let call = ["bench", case.as_str(), "--models", &models, "--seconds", SECONDS, "--json"];
+                let printed = with_threads(&florin, &[&call[..], &["--precision", precision]].concat())?;
+                let printed: Value = serde_json::from_str(&printed)?;
+                let printed: Vec<Printed> = serde_json::from_value(printed["cases"].clone())?;
+                own.extend(printed.into_iter().map(|printed| Printed { engine: engine.to_owned(), ..printed }));
+            }
             let call =
                 ["-B", "tests/peers/models.py", "run", &models, case, "--threads", THREADS, "--seconds", SECONDS];
             let theirs = parse(&output(&python, &call)?)?;
@@ -128,11 +136,13 @@ fn report(found: &[(String, Engines)]) -> Result<String> {
     );
     let mut notes = Vec::new();
     for (case, engines) in found {
-        let Some(own) = engines.get(OURS).and_then(|turns| middle(turns)) else {
+        if engines.get(OURS).and_then(|turns| middle(turns)).is_none() {
             notes.push(format!("{case}: {}", why(engines.get(OURS))));
             continue;
-        };
+        }
         for (engine, turns) in engines {
+            let rival = engines.get(rival(engine)).and_then(|turns| middle(turns));
+            let Some(own) = rival.or_else(|| middle(&engines[OURS])) else { continue };
             let Some(other) = middle(turns) else {
                 notes.push(format!("{case}, {engine}: {}", why(Some(turns))));
                 continue;
@@ -153,12 +163,18 @@ fn report(found: &[(String, Engines)]) -> Result<String> {
             )?;
         }
     }
-    rows += "\nAbove 1 Florin is faster. The difference is that of numbers spread over the answers (of training of the first three losses), as a \
+    rows += "\nAbove 1 Florin is faster: in the same precision for a peer, in f32 for Florin itself. The difference is that of numbers spread over the answers (of training of the first three losses), as a \
              share of the largest.\n";
     for note in notes {
         writeln!(rows, "\n{note}")?;
     }
     Ok(rows)
+}
+
+/// The engine of Florin's that another is set beside: that of the same precision.
+fn rival(engine: &str) -> &'static str {
+    let is_in = |precision: &&(&str, &str)| !engine.starts_with(OURS) && engine.contains(precision.0);
+    OUR_PRECISIONS.iter().find(is_in).map_or(OURS, |(_, engine)| engine)
 }
 
 /// The turn with the smaller median, where any was timed: what else the machine did can only make it slower.
@@ -258,6 +274,7 @@ mod tests {
         let lines = lines + &printed("torch", 0.4, "[1.0, 2.0001]") + &printed("torch-bf16", 0.1, "[1.0, 3.0]");
         let text = report_of(&(lines + "{\"case\": \"x\", \"engine\": \"y\", \"failed\": \"no compiler\"}")).unwrap();
         assert!(text.contains("| x | torch | 400.0 | 400.0 to 400.0 | 20.00 | 2.00 | 5e-5 |"), "{text}");
+        assert_eq!(["florin-int8", "onnxruntime-int8", "torch"].map(rival), ["florin", "florin-int8", "florin"]);
         assert!(text.contains("| x | torch-bf16 |") && text.ends_with("\nx, y: no compiler\n"), "{text}");
     }
 

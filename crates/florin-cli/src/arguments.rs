@@ -171,7 +171,7 @@ pub(crate) struct RunOptions {
 pub(crate) struct ComputeOptions {
     /// Device by name; see `florin devices`
     #[arg(long, value_name = "NAME", default_value = "cpu")]
-    device: String,
+    pub(crate) device: String,
     /// Precision of the weights: bf16 takes half the memory of f32, int8 a quarter, and is the fastest
     #[arg(long, value_name = "PRECISION", default_value = "f32", value_parser = precision)]
     pub(crate) precision: WeightFormat,
@@ -503,6 +503,7 @@ pub(crate) struct QueryOptions {
 #[command(after_help = "EXAMPLES:
   florin bench                                     all cases: minutes
   florin bench bert-base-8x128 vit-b16-4
+  florin bench bert-base-8x128 --precision int8
   florin bench train-minilm-32x32 --seconds 20 --json
   florin bench clip-b32-images --models DIR        with the checkpoint in DIR/clip-b32-images
   florin bench --list
@@ -524,9 +525,8 @@ pub(crate) struct BenchOptions {
     /// Seconds of timing for each case
     #[arg(long, value_name = "S", default_value_t = 5.0, value_parser = zero_or_more)]
     pub(crate) seconds: f64,
-    /// Device by name; see `florin devices`
-    #[arg(long, value_name = "NAME", default_value = "cpu")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) compute: ComputeOptions,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -15,6 +15,7 @@ use anyhow::bail;
 use burn::prelude::Device;
 use clap::ValueEnum;
 use florin_finance::receipts::RunObserver;
+use florin_models::WeightFormat;
 use florin_models::system::{Checkpoint, System};
 use serde::Serialize;
 use serde_json::json;
@@ -36,17 +37,10 @@ pub(crate) struct Bench<'a> {
     /// Folder of checkpoints that are called like their cases.
     models: Option<&'a Path>,
     device: Device,
-    precision: Precision,
+    /// Of weights that nothing learns.
+    format: WeightFormat,
     /// For each case.
     seconds: f64,
-}
-
-/// What systems compute in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(crate) enum Precision {
-    /// Single.
-    #[serde(rename = "f32")]
-    Single,
 }
 
 /// A case that was timed.
@@ -86,9 +80,8 @@ pub(crate) fn bench(options: &BenchOptions) -> anyhow::Result<()> {
     if let Some(models) = options.models.as_ref().filter(|models| !models.is_dir()) {
         bail!("{}: no such folder; expected one with a checkpoint's folder for each case", models.display());
     }
-    let device = florin_backend::device(&options.device)?;
-    let precision = Precision::Single;
-    let bench = Bench { models: options.models.as_deref(), device, precision, seconds: options.seconds };
+    let (device, format) = options.compute.open()?;
+    let bench = Bench { models: options.models.as_deref(), device, format, seconds: options.seconds };
     let cases = if options.cases.is_empty() { Case::value_variants() } else { &options.cases };
     let (mut progress, mut found) = (Progress::new(), Vec::new());
     for &case in cases {
@@ -101,7 +94,8 @@ pub(crate) fn bench(options: &BenchOptions) -> anyhow::Result<()> {
     }
     progress.finish();
     if options.json {
-        return output::json(&json!({"device": options.device, "precision": precision, "cases": found}));
+        let (device, precision) = (&options.compute.device, format.name());
+        return output::json(&json!({"device": device, "precision": precision, "cases": found}));
     }
     output::text(&report(&found))
 }
@@ -112,6 +106,11 @@ impl Bench<'_> {
             self.models.filter(|models| case != Case::BankingQueries && !models.join(case.name()).is_dir())
         {
             let skipped = format!("{} holds no folder of that name", models.display());
+            return Ok(Found::Skipped { case: case.name(), skipped });
+        }
+        let trains = matches!(case, Case::TrainBertBase | Case::TrainMiniLm | Case::TrainClip);
+        if trains && self.format != WeightFormat::F32 {
+            let skipped = format!("models are trained in f32, not in {}", self.format.name());
             return Ok(Found::Skipped { case: case.name(), skipped });
         }
         florin_backend::seed(&self.device, SEED);
@@ -144,20 +143,13 @@ impl Bench<'_> {
     fn system(&self, case: Case) -> anyhow::Result<Box<dyn System>> {
         match self.folder(case) {
             Some(folder) => self.opened(&folder),
-            None => Ok(self.in_precision(self.checkpoint(case)?.initialised(&self.device)?)),
+            None => Ok(self.checkpoint(case)?.packed(self.format).initialised(&self.device)?),
         }
     }
 
     /// The system of a folder.
     fn opened(&self, folder: &Path) -> anyhow::Result<Box<dyn System>> {
-        Ok(self.in_precision(Checkpoint::open(folder)?.system(&self.device)?))
-    }
-
-    /// A system as it is to compute: every one but those that learn comes through here.
-    fn in_precision(&self, system: Box<dyn System>) -> Box<dyn System> {
-        match self.precision {
-            Precision::Single => system,
-        }
+        Ok(Checkpoint::open(folder)?.packed(self.format).system(&self.device)?)
     }
 }
 
