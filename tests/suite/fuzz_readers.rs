@@ -136,7 +136,7 @@ fn read_all(weights: Result<Weights, florin_models::ModelError>) -> bool {
             );
         }
     }
-    let _ = checkpoint::fill(florin_nn::unfilled(|| Linear::new(2, 2, device())), &weights, &Names::own());
+    let _ = checkpoint::fill(florin_nn::unfilled(|| Linear::new(2, 2, device())), &weights, &Names::own(), None);
     true
 }
 

@@ -62,13 +62,12 @@ impl PackedWeight {
         if !serves(&weight) || input * output == 0 || (format == WeightFormat::Int8 && input > LONGEST) {
             return None;
         }
-        let data = weight.into_data();
-        let values = data.as_slice::<f32>().ok()?;
-        Some(Self(Arc::new(match format {
+        let weight = if weight.device().is_autodiff() { weight.inner() } else { weight };
+        Some(Self(Arc::new(fused::with_numbers(weight, |values| match format {
             WeightFormat::F32 => Packed::Single(Single::pack(values, input, output)),
             WeightFormat::Bf16 => Packed::Bf16(Bf16::pack(values, input, output)),
             WeightFormat::Int8 => Packed::Int8(Int8::pack(values, input, output)),
-        })))
+        }))))
     }
 
     /// The weight that products see, rounded as it is.

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use burn::module::Module;
 use florin_data::files::write_atomically;
-use florin_nn::parameters::{StoredTensor, assign, collect};
+use florin_nn::WeightFormat;
+use florin_nn::parameters::{StoredTensor, assign_packed, collect};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
@@ -20,16 +21,21 @@ use crate::weights::Weights;
 
 /// Reads every parameter of a module from a file.
 pub fn load<M: Module>(module: M, path: &Path, names: &Names) -> Result<M, ModelError> {
-    fill(module, &Weights::open_file(path)?, names)
+    fill(module, &Weights::open_file(path)?, names, None)
 }
 
-/// Reads every parameter of a module.
-pub fn fill<M: Module>(module: M, weights: &Weights, names: &Names) -> Result<M, ModelError> {
+/// Reads every parameter of a module; weights of linear layers are packed for inference where a format is given.
+pub fn fill<M: Module>(
+    module: M,
+    weights: &Weights,
+    names: &Names,
+    packs: Option<WeightFormat>,
+) -> Result<M, ModelError> {
     let mut unused: BTreeSet<&str> = weights.names().filter(|name| !names.ignores(name)).collect();
     let mut mismatch = Mismatch::default();
     let mut error = None;
     let mut not_finite = Vec::new();
-    let module = assign(module, &mut |own, expected| {
+    let module = assign_packed(module, packs, &mut |own, expected| {
         let Located { name, part } = names.locate(own);
         let Some(found) = weights.shape(&name) else {
             mismatch.missing.insert(name);

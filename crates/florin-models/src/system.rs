@@ -330,8 +330,9 @@ impl Checkpoint {
 
     /// Fills a module with the weights.
     pub fn fill<M: Module>(&self, module: M, names: Names) -> Result<Opened<M>, ModelError> {
-        let module = if self.fills { checkpoint::fill(module, &self.weights, &names)? } else { module };
         let module = match self.packs {
+            packs if self.fills => checkpoint::fill(module, &self.weights, &names, packs)?,
+            // Drawn ones.
             Some(format) => florin_nn::pack(module, format),
             None => module,
         };

@@ -3,9 +3,7 @@
 //! A packed weight hangs on its parameter as one of Burn's reparameterizations. [`Linear`](crate::Linear) multiplies by it as it is;
 //! whoever asks for the parameter's value gets the weight unpacked, rounded as it is. The dense numbers are gone.
 
-use std::collections::HashSet;
-
-use burn::module::{Module, ModuleVisitor, Param, ParamId, Reparameterization, Reparameterizer};
+use burn::module::{Module, ModuleMapper, Param, Reparameterization, Reparameterizer};
 use burn::prelude::*;
 use florin_backend::{PackedWeight, WeightFormat};
 
@@ -32,9 +30,13 @@ impl Reparameterization for Packed {
 /// The module is then for inference: its parameters cannot be trained, and hold no numbers of the packed weights but through
 /// [`Module::materialize`].
 pub fn pack<M: Module>(module: M, format: WeightFormat) -> M {
-    let mut found = LinearWeights::default();
-    module.visit(&mut found);
-    module.apply_reparameterization(Packer { weights: found.ids, format })
+    module.map(&mut Packer { place: Place::default(), format })
+}
+
+/// A weight with its packed form hanging on it.
+pub(crate) fn packed<const D: usize>(weight: Param<Tensor<D>>, format: WeightFormat) -> Param<Tensor<D>> {
+    // A parameter is a module too: Burn attaches to modules alone.
+    weight.apply_reparameterization(Attached(format))
 }
 
 /// The packed weight that hangs on a parameter.
@@ -42,14 +44,13 @@ pub(crate) fn of(weight: &Param<Tensor<2>>) -> Option<&PackedWeight> {
     weight.reparameterization::<Packed>().map(|packed| &packed.weight)
 }
 
-/// Which parameters are weights of linear layers.
-#[derive(Default)]
-struct LinearWeights {
+/// Packs what it meets.
+struct Packer {
     place: Place,
-    ids: HashSet<ParamId>,
+    format: WeightFormat,
 }
 
-impl ModuleVisitor for LinearWeights {
+impl ModuleMapper for Packer {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.place.enter(name, container);
     }
@@ -58,19 +59,14 @@ impl ModuleVisitor for LinearWeights {
         self.place.leave();
     }
 
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if self.place.is_linear_weight() {
-            self.ids.insert(param.id);
-        }
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.place.is_linear_weight() { packed(param, self.format) } else { param }
     }
 }
 
-struct Packer {
-    weights: HashSet<ParamId>,
-    format: WeightFormat,
-}
+struct Attached(WeightFormat);
 
-impl Reparameterizer for Packer {
+impl Reparameterizer for Attached {
     type Reparam = Packed;
 
     fn reparameterize<const D: usize>(
@@ -78,16 +74,13 @@ impl Reparameterizer for Packer {
         _path: &str,
         param: Param<Tensor<D>>,
     ) -> (Param<Tensor<D>>, Option<Packed>) {
-        if D != 2 || !self.weights.contains(&param.id) {
-            return (param, None);
-        }
         let (id, tensor, mapper) = param.consume();
-        let shape: [usize; 2] = [tensor.dims()[0], tensor.dims()[1]];
-        let device = tensor.device();
-        match PackedWeight::pack(tensor.clone().reshape(shape), self.format) {
+        let (dims, device) = (tensor.dims(), tensor.device());
+        let shape: [usize; 2] = [dims[0], dims[D - 1]];
+        match PackedWeight::pack(tensor.clone().reshape(shape), self.0) {
             // One number stands for all, so that the shape stays and the memory does not.
             Some(weight) => {
-                let nothing = Tensor::<2>::zeros([1, 1], &device).expand(shape).reshape(tensor.dims());
+                let nothing = Tensor::<2>::zeros([1, 1], &device).expand(shape).reshape(dims);
                 (Param::from_mapped_value(id, nothing, mapper), Some(Packed { weight }))
             }
             None => (Param::from_mapped_value(id, tensor, mapper), None),

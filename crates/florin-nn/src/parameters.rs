@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::DType;
-use florin_backend::transpose;
+use florin_backend::{WeightFormat, transpose};
+
+use crate::packed::packed;
 
 /// One parameter outside a device: row-major f32 with the shape it has in a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +91,16 @@ pub fn collect_gradients<M: Module>(module: &M, graph: &burn::tensor::Gradients)
 ///
 /// If `source` gives another number of values than the shape has.
 pub fn assign<M: Module>(module: M, source: Source<'_, '_>) -> M {
-    module.map(&mut Assigner { place: Place::default(), source })
+    assign_packed(module, None, source)
+}
+
+/// The same, each weight of a linear layer packed as soon as it is there ([`crate::pack`]), so that the dense ones never exist together.
+///
+/// # Panics
+///
+/// If `source` gives another number of values than the shape has.
+pub fn assign_packed<M: Module>(module: M, packs: Option<WeightFormat>, source: Source<'_, '_>) -> M {
+    module.map(&mut Assigner { place: Place::default(), packs, source })
 }
 
 /// Stops gradients, and so training, of every parameter whose name satisfies the test.
@@ -159,6 +170,7 @@ impl ModuleVisitor for GradientCollector<'_> {
 
 struct Assigner<'a, 'values> {
     place: Place,
+    packs: Option<WeightFormat>,
     source: Source<'a, 'values>,
 }
 
@@ -179,15 +191,20 @@ impl ModuleMapper for Assigner<'_, '_> {
         let Some(values) = (self.source)(&self.place.name(), &stored) else { return param };
         let values = if transposed { transpose(&values, stored[0], stored[1]) } else { values.into_owned() };
         let data = TensorData::new(values, shape);
-        if !param.is_initialized() {
+        let param = if param.is_initialized() {
+            param.map(|tensor| {
+                let tracked = tensor.is_require_grad();
+                let new = Tensor::from_data(data, &tensor.device());
+                if tracked { new.require_grad() } else { new }
+            })
+        } else {
             let tensor = Tensor::from_data(data, &param.lazy_device());
-            return Param::initialized(param.id, tensor).set_require_grad(true);
+            Param::initialized(param.id, tensor).set_require_grad(true)
+        };
+        match self.packs {
+            Some(format) if transposed => packed(param, format),
+            _ => param,
         }
-        param.map(|tensor| {
-            let tracked = tensor.is_require_grad();
-            let new = Tensor::from_data(data, &tensor.device());
-            if tracked { new.require_grad() } else { new }
-        })
     }
 }
 

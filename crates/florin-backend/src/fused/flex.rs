@@ -228,10 +228,15 @@ pub(super) fn adamw(
     (wrap(weights), [wrap(first), wrap(second)])
 }
 
+/// What a function makes of the numbers of a tensor without gradients, row-major, which are not copied for it.
+pub(crate) fn with_numbers<const D: usize, T>(x: Tensor<D>, make: impl FnOnce(&[f32]) -> T) -> T {
+    let x = dense(x.try_into_primitive::<Flex>().expect("a tensor of the cpu device without gradients"));
+    make(numbers(&x))
+}
+
 /// The sum of squares of a tensor without gradients.
 pub(crate) fn sum_of_squares(x: Tensor<1>) -> f64 {
-    let x = dense(x.try_into_primitive::<Flex>().expect("the optimiser works on tensors without gradients"));
-    adamw::sum_of_squares(numbers(&x))
+    with_numbers(x, adamw::sum_of_squares)
 }
 
 /// Tensors whose memory a view can be taken of.

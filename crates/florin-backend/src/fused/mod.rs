@@ -194,7 +194,7 @@ pub(crate) fn serves<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == DType::F32 && matches!(x.device().without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
 }
 
-pub(crate) use flex::{packed_linear, sum_of_squares};
+pub(crate) use flex::{packed_linear, sum_of_squares, with_numbers};
 
 /// See [`crate::adamw`].
 pub(crate) fn adamw(
