@@ -80,7 +80,7 @@ impl Reparameterizer for Attached {
         match PackedWeight::pack(tensor.clone().reshape(shape), self.0) {
             // One number stands for all, so that the shape stays and the memory does not.
             Some(weight) => {
-                let nothing = Tensor::<2>::zeros([1, 1], &device).expand(shape).reshape(dims);
+                let nothing = Tensor::<D>::zeros([1; D], &device).expand(dims);
                 (Param::from_mapped_value(id, nothing, mapper), Some(Packed { weight }))
             }
             None => (Param::from_mapped_value(id, tensor, mapper), None),
