@@ -15,11 +15,11 @@ import time
 def answer(folder: str, text: str) -> None:
     import torch
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Normalize, Pooling, Transformer
+    from sentence_transformers.models import Pooling, Transformer
 
     torch.set_num_threads(2)
     words = Transformer(folder, max_seq_length=512)
-    model = SentenceTransformer(modules=[words, Pooling(384, pooling_mode="mean"), Normalize()], device="cpu")
+    model = SentenceTransformer(modules=[words, Pooling(384, pooling_mode="mean")], device="cpu")
     print(json.dumps({"name": text, "embedding": model.encode([text], show_progress_bar=False)[0].tolist()}))
 
 

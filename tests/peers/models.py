@@ -253,10 +253,10 @@ def queries(folder: Path, _case: str, seconds: float, _threads: int) -> Iterator
 
     def run(precision: str) -> dict:
         from sentence_transformers import SentenceTransformer
-        from sentence_transformers.models import Normalize, Pooling, Transformer
+        from sentence_transformers.models import Pooling, Transformer
 
         words = Transformer(str(Path(cache) / "models/minilm"), max_seq_length=512)
-        model = SentenceTransformer(modules=[words, Pooling(384, pooling_mode="mean"), Normalize()], device="cpu")
+        model = SentenceTransformer(modules=[words, Pooling(384, pooling_mode="mean")], device="cpu")
         model = model.bfloat16() if precision == "bf16" else model
         return timed(lambda: model.encode(texts, batch_size=128, show_progress_bar=False), seconds)
 
