@@ -157,7 +157,9 @@ impl BertEncoder {
         let through = |x, conditions: Conditions| {
             self.layers.iter().fold(x, |x, layer| layer.forward_under(x, conditions.clone()))
         };
-        let x = match Unpadding::of(&input.mask).filter(|_| florin_backend::fuses(&x)) {
+        // Elsewhere the marks would have to be fetched from the device, and attention has no lengths.
+        let unpadding = if florin_backend::fuses(&x) { Unpadding::of(&input.mask) } else { None };
+        let x = match unpadding {
             Some(unpadding) => unpadding.restore(through(unpadding.remove(x), unpadding.conditions())),
             None => through(x, Conditions { hidden: input.mask.for_attention(), ..Default::default() }),
         };

@@ -30,9 +30,10 @@ impl Unpadding {
         }
         let hidden = mask.hidden();
         let (shape, device) = (hidden.dims(), hidden.device());
-        let hidden = hidden.into_data().try_to_vec::<bool>().expect("marks");
-        let (mut places, mut tokens) = (Vec::with_capacity(total), Vec::with_capacity(hidden.len()));
-        for (place, hidden) in hidden.into_iter().enumerate() {
+        let hidden = hidden.into_data();
+        let (mut places, mut tokens) = (Vec::with_capacity(total), Vec::with_capacity(hidden.num_elements()));
+        // Devices keep marks in numbers of their own width.
+        for (place, hidden) in hidden.iter::<bool>().enumerate() {
             tokens.push(if hidden { total as i64 } else { places.len() as i64 });
             if !hidden {
                 places.push(place as i64);
