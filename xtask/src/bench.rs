@@ -21,10 +21,10 @@ pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
         ["save", name] => run("cargo", &[&cargo[..], &["--", "--save-baseline", name]].concat(), &environment),
         ["compare", name] => run("cargo", &[&cargo[..], &["--", "--baseline", name]].concat(), &environment),
         ["peers"] => peers(),
-        ["peers", "blocks"] => blocks::peers(),
+        ["peers", "blocks", benches @ ..] => blocks::peers(benches),
         ["peers", "models", cases @ ..] => models::peers(cases),
         other => bail!(
-            "expected nothing, save NAME, compare NAME, peers, peers blocks or peers models [CASE..], found {}",
+            "expected nothing, save NAME, compare NAME, peers, peers blocks [BENCH..] or peers models [CASE..], found {}",
             other.join(" ")
         ),
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::shell::{output, python_with_torch, root, run};
@@ -27,12 +27,17 @@ const SECONDS: &str = "0.4";
 /// Milliseconds by case, one a turn.
 type Times = BTreeMap<String, Vec<f64>>;
 
-/// Times both sides and prints both with their ratio.
-pub(crate) fn peers() -> Result<()> {
+/// Times both sides of the named benches, or of all, and prints both with their ratio.
+pub(crate) fn peers(names: &[&str]) -> Result<()> {
+    let known = BENCHES.map(|(_, bench)| bench);
+    if let Some(other) = names.iter().find(|name| !known.contains(name)) {
+        bail!("expected {}, found {other}", known.join(", "));
+    }
+    let chosen = if names.is_empty() { &known[..] } else { names };
     let python = python_with_torch()?;
     let (mut ours, mut theirs) = (Times::new(), Times::new());
     for _ in 0..TURNS {
-        for (_, bench) in BENCHES {
+        for &bench in chosen {
             // In turns, so that a busy minute of the machine falls on both.
             add(&mut ours, florin(bench)?);
             let arguments = ["-B", "tests/peers/blocks.py", bench, "--threads", THREADS, "--seconds", SECONDS];

@@ -30,7 +30,8 @@ cargo xtask VERB
   miri                        the kernels with vector instructions under Miri, AVX-512 among them: needs a nightly compiler
   bench [save|compare NAME] [--device NAME]
   bench peers                 the same work in PyTorch, on this machine
-  bench peers blocks          every operation, attention, fusion and loss beside PyTorch's
+  bench peers blocks [BENCH..]
+                              operations, attention, fusion and losses, all or some, beside PyTorch's
   bench peers models [CASE..] whole models beside PyTorch, ONNX Runtime and sentence-transformers, with the same weights
   docs                        the documentation of all crates, and the book
 
