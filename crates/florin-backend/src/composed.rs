@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use burn::backend::DispatchDevice;
 use burn::prelude::*;
 
-use crate::{AttentionOptions, softmax};
+use crate::{AttentionOptions, log_softmax, softmax};
 
 /// See [`crate::product`].
 pub(crate) fn product<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
@@ -128,5 +128,31 @@ pub(crate) fn layer_norm<const D: usize>(
     match shift {
         Some(shift) => y + shift.unsqueeze(),
         None => y,
+    }
+}
+
+/// See [`crate::smoothed_log_likelihood`].
+pub(crate) fn log_likelihood(
+    logits: Tensor<2>,
+    targets: Tensor<1, Int>,
+    keep: Option<Tensor<1, Bool>>,
+    smoothing: f64,
+) -> Tensor<1> {
+    let [rows, classes] = logits.dims();
+    let (logits, targets) = match &keep {
+        Some(keep) => {
+            let ignored = keep.clone().bool_not();
+            let of_rows = ignored.clone().unsqueeze_dim::<2>(1).expand([rows, classes]);
+            (logits.mask_fill(of_rows, 0.0), targets.mask_fill(ignored, 0))
+        }
+        None => (logits, targets),
+    };
+    let logarithms = log_softmax(logits, 1);
+    let picked = logarithms.clone().gather(1, targets.reshape([rows, 1]));
+    let picked = if smoothing > 0.0 { picked * (1.0 - smoothing) + logarithms.mean_dim(1) * smoothing } else { picked };
+    let picked = picked.reshape([rows]);
+    match keep {
+        Some(keep) => picked.mask_fill(keep.bool_not(), 0.0),
+        None => picked,
     }
 }

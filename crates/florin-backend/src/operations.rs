@@ -73,7 +73,7 @@ pub fn attention_of_sequences(
 ) -> Tensor<4> {
     let [batch, _, total, head_dim] = query.dims();
     assert_eq!((batch, total, key.dims()[2]), (1, lengths.iter().sum(), total), "sequences of {lengths:?}");
-    if !fuses(&query) {
+    if !serves(&query) {
         return composed::attention_of_sequences(query, key, value, lengths, options);
     }
     let scale = options.scale.unwrap_or_else(|| 1.0 / (head_dim as f64).sqrt());
@@ -87,18 +87,16 @@ pub fn attention_of_sequences(
     ))
 }
 
-/// Whether an operation on this tensor is done in one go: f32 on the `cpu` device. What is one operation there may be many
-/// elsewhere, such as [`attention_of_sequences`].
-pub fn fuses<const D: usize>(x: &Tensor<D>) -> bool {
-    serves(x)
-}
-
 /// The matrix product of the last two dimensions; the others must be equal.
 ///
 /// # Shapes
 ///
 /// - left: `[.., rows, inner]`, right: `[.., inner, columns]`, output: `[.., rows, columns]`
 pub fn product<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
+    if (D == 2 || D == 3 && left.dims()[0] == right.dims()[0]) && serves(&left) && serves(&right) {
+        assert_eq!(left.dims()[D - 1], right.dims()[D - 2], "inner sizes must agree");
+        return Tensor::from_dispatch(Dispatch::fused_product(left.into_dispatch(), right.into_dispatch()));
+    }
     composed::product(left, right)
 }
 
@@ -218,11 +216,29 @@ pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
 ///
 /// If a target is no class.
 pub fn log_likelihood(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    smoothed_log_likelihood(logits, targets, None, 0.0)
+}
+
+/// The same, of the rows that are kept, with a share of each target spread evenly over the classes; zero of the others, whatever stands there.
+///
+/// # Shapes
+///
+/// - logits: `[rows, classes]`, targets: `[rows]`, keep: `[rows]`, output: `[rows]`
+///
+/// # Panics
+///
+/// If a target of a kept row is no class.
+pub fn smoothed_log_likelihood(
+    logits: Tensor<2>,
+    targets: Tensor<1, Int>,
+    keep: Option<Tensor<1, Bool>>,
+    smoothing: f64,
+) -> Tensor<1> {
     if serves(&logits) {
-        return Tensor::from_dispatch(Dispatch::fused_log_likelihood(logits.into_dispatch(), targets.into_dispatch()));
+        let (logits, targets) = (logits.into_dispatch(), targets.into_dispatch());
+        return Tensor::from_dispatch(Dispatch::fused_log_likelihood(logits, targets, maybe_marks(keep), smoothing));
     }
-    let [rows, _] = logits.dims();
-    log_softmax(logits, 1).gather(1, targets.reshape([rows, 1])).reshape([rows])
+    composed::log_likelihood(logits, targets, keep, smoothing)
 }
 
 /// Cross-entropy of class indices, averaged over the kept rows; zero where none is kept.
@@ -231,12 +247,9 @@ pub fn log_likelihood(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
 ///
 /// - logits: `[rows, classes]`, targets: `[rows]`, keep: `[rows]`, output: `[1]`
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, keep: Option<Tensor<1, Bool>>) -> Tensor<1> {
-    let picked = log_likelihood(logits, targets);
+    let picked = smoothed_log_likelihood(logits, targets, keep.clone(), 0.0);
     match keep {
-        Some(keep) => {
-            let kept = keep.float().cast(picked.dtype());
-            (picked * kept.clone()).sum().neg() / kept.sum().clamp_min(1.0)
-        }
+        Some(keep) => picked.clone().sum().neg() / keep.float().cast(picked.dtype()).sum().clamp_min(1.0),
         None => picked.mean().neg(),
     }
 }

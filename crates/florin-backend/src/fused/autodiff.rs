@@ -7,7 +7,9 @@ use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, AutodiffBackend, Backend, TensorMetadata};
 
-use super::{AttentionInputs, AttentionManner, Form, FusedGradients, FusedOperations, MaybeBool, MaybeFloat, given};
+use super::{
+    AttentionInputs, AttentionManner, ClassTarget, Form, FusedGradients, FusedOperations, MaybeBool, MaybeFloat, given,
+};
 use crate::Activation;
 
 impl<B: Backend + FusedGradients, C: CheckpointStrategy> FusedOperations for Autodiff<B, C> {
@@ -59,6 +61,16 @@ impl<B: Backend + FusedGradients, C: CheckpointStrategy> FusedOperations for Aut
         }
     }
 
+    fn fused_product(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
+        let nodes = [left.node(), right.node()];
+        let (left, right) = (left.into_primitive(), right.into_primitive());
+        let output = B::fused_product(left.clone(), right.clone());
+        match ProductBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => prepared.finish((left, right), output),
+            OpsKind::UnTracked(prepared) => prepared.finish(output),
+        }
+    }
+
     fn fused_linear(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -96,15 +108,19 @@ impl<B: Backend + FusedGradients, C: CheckpointStrategy> FusedOperations for Aut
         }
     }
 
-    fn fused_log_likelihood(logits: FloatTensor<Self>, classes: IntTensor<Self>) -> FloatTensor<Self> {
+    fn fused_log_likelihood(
+        logits: FloatTensor<Self>,
+        classes: IntTensor<Self>,
+        keep: MaybeBool<Self>,
+        smoothing: f64,
+    ) -> FloatTensor<Self> {
         let nodes = [logits.node()];
         let logits = logits.into_primitive();
+        let target = ClassTarget::<B> { classes, keep: keep.option(), smoothing };
+        let (output, sums) = B::log_likelihood_keeping(logits.clone(), target.clone());
         match LogLikelihoodBackward.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prepared) => {
-                let (output, sums) = B::log_likelihood_keeping(logits.clone(), classes.clone());
-                prepared.finish((logits, classes, sums), output)
-            }
-            OpsKind::UnTracked(prepared) => prepared.finish(B::fused_log_likelihood(logits, classes)),
+            OpsKind::Tracked(prepared) => prepared.finish((logits, target, sums), output),
+            OpsKind::UnTracked(prepared) => prepared.finish(output),
         }
     }
 }
@@ -166,6 +182,30 @@ impl<B: Backend + FusedGradients> Backward<B, 4> for LayerNormBackward {
             if let Some(parent) = parent {
                 gradients.register::<B>(parent.id, found);
             }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ProductBackward;
+
+impl<B: Backend + FusedGradients> Backward<B, 2> for ProductBackward {
+    /// Both factors.
+    type State = (FloatTensor<B>, FloatTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = gradients.consume::<B>(&ops.node);
+        let (left, right) = ops.state;
+        let [for_left, for_right] = ops.parents;
+        let turned = |x: FloatTensor<B>| {
+            let last = x.shape().num_dims() - 1;
+            B::float_swap_dims(x, last - 1, last)
+        };
+        if let Some(parent) = for_left {
+            gradients.register::<B>(parent.id, B::fused_product(gradient.clone(), turned(right)));
+        }
+        if let Some(parent) = for_right {
+            gradients.register::<B>(parent.id, B::fused_product(turned(left), gradient));
         }
     }
 }
@@ -233,14 +273,14 @@ impl<B: Backend + FusedGradients> Backward<B, 1> for SoftmaxBackward {
 struct LogLikelihoodBackward;
 
 impl<B: Backend + FusedGradients> Backward<B, 1> for LogLikelihoodBackward {
-    /// Logits, classes, and logarithms of the rows' sums.
-    type State = (FloatTensor<B>, IntTensor<B>, FloatTensor<B>);
+    /// Logits, what they should say, and logarithms of the rows' sums.
+    type State = (FloatTensor<B>, ClassTarget<B>, FloatTensor<B>);
 
     fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let gradient = gradients.consume::<B>(&ops.node);
-        let (logits, classes, sums) = ops.state;
+        let (logits, target, sums) = ops.state;
         if let [Some(parent)] = ops.parents {
-            gradients.register::<B>(parent.id, B::log_likelihood_backward(logits, classes, sums, gradient));
+            gradients.register::<B>(parent.id, B::log_likelihood_backward(logits, target, sums, gradient));
         }
     }
 }

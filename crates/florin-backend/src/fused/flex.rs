@@ -7,7 +7,8 @@ use burn::tensor::DType;
 use burn_flex::{FlexTensor, Layout};
 
 use super::{
-    AdamWStep, AttentionInputs, AttentionManner, Form, FusedGradients, FusedOperations, MaybeBool, MaybeFloat, given,
+    AdamWStep, AttentionInputs, AttentionManner, ClassTarget, Form, FusedGradients, FusedOperations, MaybeBool,
+    MaybeFloat, given,
 };
 use crate::Activation;
 use crate::kernels::adamw;
@@ -15,7 +16,7 @@ use crate::kernels::attention::{self, Attention, Past, Sizes, View};
 use crate::kernels::layer_norm::{self, Affine};
 use crate::kernels::linear;
 use crate::kernels::packed::{self, Panels};
-use crate::kernels::product::{Matrix, multiplied};
+use crate::kernels::product::{Matrix, multiplied, multiply_each};
 use crate::kernels::softmax;
 use crate::packed_weight::Packed;
 
@@ -46,6 +47,19 @@ impl FusedOperations for Flex {
         tensor(values, x.layout().shape().clone())
     }
 
+    fn fused_product(left: FloatTensor<Flex>, right: FloatTensor<Flex>) -> FloatTensor<Flex> {
+        let (left, right) = (plain(left), plain(right));
+        let (mut shape, right_shape) = (left.layout().shape().clone(), right.layout().shape());
+        let last = shape.num_dims() - 1;
+        shape[last] = right_shape[last];
+        let count = if last == 2 { shape[0] } else { 1 };
+        let mut values = vec![0f32; shape.num_elements()];
+        let matrices =
+            (0..count).map(|index| [nth_matrix(&left, index), nth_matrix(&right, index)]).collect::<Vec<_>>();
+        multiply_each(&mut values, &matrices);
+        tensor(values, shape)
+    }
+
     fn fused_linear(
         x: FloatTensor<Flex>,
         weight: FloatTensor<Flex>,
@@ -70,8 +84,13 @@ impl FusedOperations for Flex {
         tensor(softmax::forward(numbers(&x), columns(&x), form), x.layout().shape().clone())
     }
 
-    fn fused_log_likelihood(logits: FloatTensor<Flex>, classes: IntTensor<Flex>) -> FloatTensor<Flex> {
-        Self::log_likelihood_keeping(logits, classes).0
+    fn fused_log_likelihood(
+        logits: FloatTensor<Flex>,
+        classes: IntTensor<Flex>,
+        keep: MaybeBool<Flex>,
+        smoothing: f64,
+    ) -> FloatTensor<Flex> {
+        Self::log_likelihood_keeping(logits, ClassTarget { classes, keep: keep.option(), smoothing }).0
     }
 }
 
@@ -155,22 +174,24 @@ impl FusedGradients for Flex {
 
     fn log_likelihood_keeping(
         logits: FloatTensor<Flex>,
-        classes: IntTensor<Flex>,
+        target: ClassTarget<Flex>,
     ) -> (FloatTensor<Flex>, FloatTensor<Flex>) {
-        let (logits, classes) = (dense(logits), whole_numbers(classes));
-        let (picked, sums) = softmax::log_likelihood(numbers(&logits), columns(&logits), &classes);
+        let (logits, smoothing) = (dense(logits), target.smoothing as f32);
+        let classes = classes_of(target);
+        let (picked, sums) = softmax::log_likelihood(numbers(&logits), columns(&logits), &classes, smoothing);
         (tensor(picked, [classes.len()]), tensor(sums, [classes.len()]))
     }
 
     fn log_likelihood_backward(
         logits: FloatTensor<Flex>,
-        classes: IntTensor<Flex>,
+        target: ClassTarget<Flex>,
         sums: FloatTensor<Flex>,
         gradient: FloatTensor<Flex>,
     ) -> FloatTensor<Flex> {
-        let (logits, classes, gradient) = (dense(logits), whole_numbers(classes), dense(gradient));
-        let (width, sums) = (columns(&logits), numbers(&sums));
-        let values = softmax::log_likelihood_backward(numbers(&logits), width, &classes, sums, numbers(&gradient));
+        let (logits, gradient, smoothing) = (dense(logits), dense(gradient), target.smoothing as f32);
+        let (width, sums, classes) = (columns(&logits), numbers(&sums), classes_of(target));
+        let gradient = numbers(&gradient);
+        let values = softmax::log_likelihood_backward(numbers(&logits), width, &classes, smoothing, sums, gradient);
         tensor(values, logits.layout().shape().clone())
     }
 
@@ -269,7 +290,7 @@ impl Prepared {
 }
 
 /// Without gaps, in order.
-fn dense(tensor: FlexTensor) -> FlexTensor {
+pub(super) fn dense(tensor: FlexTensor) -> FlexTensor {
     tensor.to_contiguous()
 }
 
@@ -279,22 +300,36 @@ fn plain(tensor: FlexTensor) -> FlexTensor {
 }
 
 /// The numbers of a dense tensor.
-fn numbers(tensor: &FlexTensor) -> &[f32] {
+pub(super) fn numbers(tensor: &FlexTensor) -> &[f32] {
     tensor.storage()
 }
 
 /// How many numbers stand in a row.
-fn columns(tensor: &FlexTensor) -> usize {
+pub(super) fn columns(tensor: &FlexTensor) -> usize {
     tensor.layout().shape().last().copied().unwrap_or(1)
 }
 
-/// Indices, whatever whole numbers they are stored as.
-fn whole_numbers(tensor: FlexTensor) -> Vec<usize> {
-    let tensor = dense(tensor);
-    let index = |index: i64| usize::try_from(index).unwrap_or_else(|_| panic!("expected an index, found {index}"));
-    match tensor.dtype() {
-        DType::I32 => tensor.storage::<i32>().iter().map(|&number| index(number.into())).collect(),
-        _ => tensor.storage::<i64>().iter().map(|&number| index(number)).collect(),
+/// Marks of a dense tensor, zero for false.
+pub(super) fn marks(tensor: &FlexTensor) -> &[u8] {
+    tensor.storage()
+}
+
+/// The number of a tensor of one.
+pub(super) fn first_number(tensor: FlexTensor) -> f32 {
+    numbers(&dense(tensor))[0]
+}
+
+/// The class of each row, whatever whole numbers they are stored as; none of a row that does not count, whatever stands there.
+fn classes_of(target: ClassTarget<Flex>) -> Vec<usize> {
+    let (classes, keep) = (dense(target.classes), target.keep.map(dense));
+    let kept = |row: usize| keep.as_ref().is_none_or(|keep| marks(keep)[row] != 0);
+    let class = |(row, class): (usize, i64)| match kept(row) {
+        true => usize::try_from(class).unwrap_or_else(|_| panic!("expected a class, found {class}")),
+        false => softmax::NO_CLASS,
+    };
+    match classes.dtype() {
+        DType::I32 => classes.storage::<i32>().iter().map(|&number| i64::from(number)).enumerate().map(class).collect(),
+        _ => classes.storage::<i64>().iter().copied().enumerate().map(class).collect(),
     }
 }
 
@@ -304,13 +339,27 @@ fn view<T: burn::tensor::Element + bytemuck::Pod>(tensor: &FlexTensor) -> View<'
     View { data, strides: [0, 1, 2, 3].map(|dim| strides[dim].unsigned_abs()) }
 }
 
+/// A matrix of a stack of them, or the only one.
+fn nth_matrix(tensor: &FlexTensor, index: usize) -> Matrix<'_> {
+    let (shape, strides) = (tensor.layout().shape(), tensor.layout().strides());
+    let last = shape.num_dims() - 1;
+    let start = if last == 2 { index * strides[0].unsigned_abs() } else { 0 };
+    let data = &tensor.storage::<f32>()[tensor.layout().start_offset()..];
+    let data = data.get(start..).unwrap_or_default();
+    Matrix::strided(
+        data,
+        [shape[last - 1], shape[last]],
+        [strides[last - 1].unsigned_abs(), strides[last].unsigned_abs()],
+    )
+}
+
 fn matrix(tensor: &FlexTensor) -> Matrix<'_> {
     let (shape, strides) = (tensor.layout().shape(), tensor.layout().strides());
     let data = &tensor.storage::<f32>()[tensor.layout().start_offset()..];
     Matrix::strided(data, [shape[0], shape[1]], [strides[0].unsigned_abs(), strides[1].unsigned_abs()])
 }
 
-fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+pub(super) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape.into()))
 }
 

@@ -3,7 +3,11 @@
 //! A tensor on another device, or of another precision than f32, takes the composed operation instead: [`serves`] decides.
 
 mod autodiff;
+mod comparison_gradients;
+mod comparisons;
 mod flex;
+mod scores;
+mod spans;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +21,9 @@ use burn::tensor::DType;
 use crate::Activation;
 pub use crate::kernels::adamw::AdamWStep;
 pub(crate) use crate::kernels::softmax::Form;
+pub(crate) use comparisons::FusedComparisons;
+pub(crate) use scores::{charge_pairs, charge_rows};
+pub(crate) use spans::FusedSpans;
 
 /// Forward operations, with gradients where the backend has them.
 #[backend_extension(Flex, Autodiff)]
@@ -40,6 +47,9 @@ pub(crate) trait FusedOperations: Backend {
         epsilon: f64,
     ) -> FloatTensor<Self>;
 
+    /// See [`crate::product`]; both have two or three dimensions, the first of three equal.
+    fn fused_product(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self>;
+
     /// See [`crate::linear_activation`]; x is `[rows, input]`.
     fn fused_linear(
         x: FloatTensor<Self>,
@@ -54,8 +64,13 @@ pub(crate) trait FusedOperations: Backend {
     /// See [`crate::softmax`] and [`crate::log_softmax`]; along the last dimension.
     fn fused_softmax(x: FloatTensor<Self>, form: Form) -> FloatTensor<Self>;
 
-    /// The logarithm of the softmax of each row of `[rows, classes]` at its class, `[rows]`.
-    fn fused_log_likelihood(logits: FloatTensor<Self>, classes: IntTensor<Self>) -> FloatTensor<Self>;
+    /// See [`crate::smoothed_log_likelihood`].
+    fn fused_log_likelihood(
+        logits: FloatTensor<Self>,
+        classes: IntTensor<Self>,
+        #[extension_type] keep: MaybeBool<Self>,
+        smoothing: f64,
+    ) -> FloatTensor<Self>;
 }
 
 /// An input that may be missing; Burn's extensions take no `Option`.
@@ -148,13 +163,13 @@ pub(crate) trait FusedGradients: FusedOperations {
     /// The logarithms at the classes, and those of the rows' sums.
     fn log_likelihood_keeping(
         logits: FloatTensor<Self>,
-        classes: IntTensor<Self>,
+        target: ClassTarget<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
     /// The gradient of the logits.
     fn log_likelihood_backward(
         logits: FloatTensor<Self>,
-        classes: IntTensor<Self>,
+        target: ClassTarget<Self>,
         sums: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
@@ -189,12 +204,27 @@ pub(crate) struct AttentionManner {
     pub(crate) sequences: Option<Arc<[usize]>>,
 }
 
+/// What rows of logits should say.
+#[derive(Clone, Debug)]
+pub(crate) struct ClassTarget<B: Backend> {
+    /// `[rows]`
+    pub(crate) classes: IntTensor<B>,
+    /// `[rows]`, false where the row does not count.
+    pub(crate) keep: Option<BoolTensor<B>>,
+    pub(crate) smoothing: f64,
+}
+
 /// Whether the fused operations serve a tensor: f32 on the `cpu` device, with or without gradients.
 pub(crate) fn serves<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == DType::F32 && matches!(x.device().without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
 }
 
 pub(crate) use flex::{packed_linear, sum_of_squares, with_numbers};
+/// Whether operations on a tensor are fused, and keep no more than their inputs for the way back: f32 on the `cpu` device. What is
+/// one operation there may be many elsewhere, such as [`crate::attention_of_sequences`].
+pub fn fuses<const D: usize>(x: &Tensor<D>) -> bool {
+    serves(x)
+}
 
 /// See [`crate::adamw`].
 pub(crate) fn adamw(

@@ -7,7 +7,7 @@ use burn::tensor::{DType, Distribution};
 
 use crate::{
     Activation, AdamWStep, AttentionOptions, activation, adamw, add_norm, attention, attention_of_sequences,
-    cross_entropy, layer_norm, linear_activation, log_likelihood, log_softmax, softmax, sum_of_squares,
+    cross_entropy, layer_norm, linear_activation, log_likelihood, log_softmax, product, softmax, sum_of_squares,
 };
 
 const KINDS: [Activation; 7] = [
@@ -68,6 +68,9 @@ macro_rules! compare {
         )+
     }};
 }
+
+mod comparisons;
+mod scores;
 
 #[test]
 fn attention_is_the_composed_one() {
@@ -169,6 +172,20 @@ fn linear_layers_are_the_composed_ones() {
             let run = |x: Tensor<3>, weight| linear_activation(x, weight, None, kind);
             compare!(format!("{kind:?} {rows} {input} {output} without bias"), run, &device, x, weight);
         }
+    }
+}
+
+#[test]
+fn products_are_the_composed_ones() {
+    let device = device();
+    // Nothing, one number, small ones by one thread, many small ones, one by rows with a rest, several large ones.
+    let cases = [(2, 3, 0, 2), (1, 1, 1, 1), (3, 5, 7, 6), (60, 33, 31, 34), (1, 300, 70, 129), (2, 1100, 9, 131)];
+    for (count, rows, inner, columns) in cases {
+        let (left, right) = (pair([count, rows, inner], &device), pair([count, inner, columns], &device));
+        compare!(format!("{count} {rows} {inner} {columns}"), |l: Tensor<3>, r| product(l, r), &device, left, right);
+        let (left, right) = (pair([inner, rows], &device), pair([columns, inner], &device));
+        let run = |l: Tensor<2>, r: Tensor<2>| product(l.transpose(), r.transpose());
+        compare!(format!("{rows} {inner} {columns}, both turned"), run, &device, left, right);
     }
 }
 

@@ -56,6 +56,22 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
+/// `ln (1 + x)` within 2 ulp for x from 0 to 1: twice the inverse hyperbolic tangent of `x / (2 + x)`, by its series.
+#[inline(always)]
+pub(crate) fn ln_one_plus(x: f32) -> f32 {
+    let part = x / (2.0 + x);
+    let square = part * part;
+    let series = 1.0 / 15.0_f32;
+    let series = series.mul_add(square, 1.0 / 13.0);
+    let series = series.mul_add(square, 1.0 / 11.0);
+    let series = series.mul_add(square, 1.0 / 9.0);
+    let series = series.mul_add(square, 1.0 / 7.0);
+    let series = series.mul_add(square, 1.0 / 5.0);
+    let series = series.mul_add(square, 1.0 / 3.0);
+    let twice = part + part;
+    (series * square).mul_add(twice, twice)
+}
+
 #[cfg(test)]
 mod tests {
     /// Distance in units of the last place of the exact value.
@@ -72,6 +88,14 @@ mod tests {
         assert_eq!(super::exp(f32::NEG_INFINITY), 0.0);
         assert_eq!(super::exp(0.0), 1.0);
         assert!(super::exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn the_logarithm_of_one_and_something_is_within_two_ulp() {
+        let numbers = (0..=100_000).map(|i| i as f32 / 100_000.0).chain((1..120).map(|i| 0.5f32.powi(i)));
+        let worst = numbers.map(|x| ulps(super::ln_one_plus(x), f64::from(x).ln_1p())).fold(0.0, f64::max);
+        assert!(worst <= 2.0, "{worst} ulp");
+        assert!(super::ln_one_plus(f32::NAN).is_nan());
     }
 
     #[test]

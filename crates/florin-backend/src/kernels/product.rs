@@ -1,6 +1,7 @@
 //! Matrix products of strided views, with every bound checked before the one unsafe call.
 
 use gemm::Parallelism;
+use rayon::prelude::*;
 
 /// A matrix inside a slice.
 #[derive(Clone, Copy)]
@@ -26,6 +27,15 @@ impl<'a> Matrix<'a> {
         let last = rows.saturating_sub(1) * row_stride + columns.saturating_sub(1) * column_stride;
         assert!(rows * columns == 0 || last < data.len(), "a matrix of {rows} × {columns} reaches beyond its numbers");
         Self { data, rows, columns, row_stride, column_stride }
+    }
+
+    /// So many rows from one on.
+    fn rows_from(self, first: usize, rows: usize) -> Self {
+        Self::strided(
+            &self.data[first * self.row_stride..],
+            [rows, self.columns],
+            [self.row_stride, self.column_stride],
+        )
     }
 
     /// Rows as columns.
@@ -55,6 +65,51 @@ pub(crate) enum Threads {
 
 /// Multiplications below which waking other threads costs more than it gains.
 const WORTH_THREADS: usize = 1 << 20;
+
+/// Rows of a product that one task computes: enough that packing the right factor anew costs little beside them.
+const ROWS: usize = 64;
+
+/// Products of pairs, one after another without gaps. Small ones are shared out among threads as a whole, large ones by rows.
+///
+/// # Panics
+///
+/// If the sizes do not fit together.
+pub(crate) fn multiply_each(output: &mut [f32], pairs: &[[Matrix; 2]]) {
+    let Some([left, right]) = pairs.first() else { return };
+    let (rows, columns) = (left.rows, right.columns);
+    let work = rows * columns * left.columns;
+    if rows * columns == 0 {
+        return;
+    }
+    if pairs.len() * work < WORTH_THREADS {
+        for (output, [left, right]) in output.chunks_exact_mut(rows * columns).zip(pairs) {
+            multiply(output, *left, *right, 1.0, Existing::Replace, Threads::One);
+        }
+    } else if work < WORTH_THREADS {
+        let some = (WORTH_THREADS / work.max(1)).max(1).div_ceil(4);
+        output.par_chunks_mut(some * rows * columns).zip(pairs.par_chunks(some)).for_each(|(output, pairs)| {
+            for (output, [left, right]) in output.chunks_exact_mut(rows * columns).zip(pairs) {
+                multiply(output, *left, *right, 1.0, Existing::Replace, Threads::One);
+            }
+        });
+    } else {
+        for (output, [left, right]) in output.chunks_exact_mut(rows * columns).zip(pairs) {
+            multiply_by_rows(output, *left, *right);
+        }
+    }
+}
+
+/// One product, a piece of its rows a task: of a few hundred rows, the tasks that gemm makes itself wait for each other more than they gain.
+fn multiply_by_rows(output: &mut [f32], left: Matrix, right: Matrix) {
+    let piece = (left.rows / 16).clamp(ROWS, 8 * ROWS);
+    if left.rows < 2 * piece {
+        return multiply(output, left, right, 1.0, Existing::Replace, Threads::All);
+    }
+    output.par_chunks_mut(piece * right.columns).enumerate().for_each(|(task, output)| {
+        let rows = output.len() / right.columns;
+        multiply(output, left.rows_from(task * piece, rows), right, 1.0, Existing::Replace, Threads::One);
+    });
+}
 
 /// `output (+)= factor · left · right`, the output row by row without gaps.
 ///

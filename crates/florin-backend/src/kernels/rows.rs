@@ -83,3 +83,19 @@ pub(crate) fn squares_around(row: &[f32], centre: f32) -> f32 {
     }
     lanes.into_iter().sum()
 }
+
+/// The sum of what a function makes of each difference. What is left over is added up apart: lanes that a loop of unknown length writes to would not
+/// stay in registers.
+#[inline(always)]
+pub(crate) fn sum_of_differences(a: &[f32], b: &[f32], of: impl Fn(f32) -> f32) -> f32 {
+    let ((left, left_rest), (right, right_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut lanes = [0f32; LANES];
+    for (a, b) in left.iter().zip(right) {
+        lanes = std::array::from_fn(|lane| lanes[lane] + of(a[lane] - b[lane]));
+    }
+    let rest: f32 = left_rest.iter().zip(right_rest).map(|(a, b)| of(a - b)).sum();
+    // By halves, which short rows feel: one after another, sixteen sums wait for each other.
+    let eight: [f32; 8] = std::array::from_fn(|lane| lanes[lane] + lanes[lane + 8]);
+    let four: [f32; 4] = std::array::from_fn(|lane| eight[lane] + eight[lane + 4]);
+    (four[0] + four[2]) + (four[1] + four[3]) + rest
+}

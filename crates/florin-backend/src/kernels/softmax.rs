@@ -89,37 +89,50 @@ fn rows_backward(output: &[f32], gradient: &[f32], columns: usize, form: Form, f
     }
 }
 
-/// The logarithm of each row's softmax at its class, and of its sum `ln Σ e^x`.
+/// The class of a row that does not count: its value is zero, and so is its gradient, whatever stands in it.
+pub(crate) const NO_CLASS: usize = usize::MAX;
+
+/// The logarithm of each row's softmax at its class, a share `smoothing` of it replaced by the mean over all classes, and the logarithm of its
+/// sum `ln Σ e^x`.
 ///
 /// # Panics
 ///
 /// If a class is none of the row's.
-pub(crate) fn log_likelihood(x: &[f32], columns: usize, classes: &[usize]) -> (Vec<f32>, Vec<f32>) {
-    assert!(classes.iter().all(|&class| class < columns), "expected classes below {columns}");
+pub(crate) fn log_likelihood(x: &[f32], columns: usize, classes: &[usize], smoothing: f32) -> (Vec<f32>, Vec<f32>) {
+    let is_one = |class: usize| class < columns || class == NO_CLASS;
+    assert!(classes.iter().all(|&class| is_one(class)), "expected classes below {columns}");
     let (mut picked, mut sums) = (vec![0f32; classes.len()], vec![0f32; classes.len()]);
     let rows = rows_of(columns);
     let tasks = picked.par_chunks_mut(rows).zip(sums.par_chunks_mut(rows));
     let tasks = tasks.zip(x.par_chunks(rows * columns.max(1))).zip(classes.par_chunks(rows));
-    tasks.for_each(|(((picked, sums), x), classes)| pick(x, columns, classes, picked, sums));
+    tasks.for_each(|(((picked, sums), x), classes)| pick(x, columns, classes, smoothing, picked, sums));
     (picked, sums)
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
-fn pick(x: &[f32], columns: usize, classes: &[usize], picked: &mut [f32], sums: &mut [f32]) {
+fn pick(x: &[f32], columns: usize, classes: &[usize], smoothing: f32, picked: &mut [f32], sums: &mut [f32]) {
     let rows = x.chunks_exact(columns).zip(classes).zip(picked).zip(sums);
-    for (((x, class), picked), sum) in rows {
+    for (((x, class), picked), total) in rows {
+        if *class == NO_CLASS {
+            continue;
+        }
         let most = max(x);
         let logarithm = sum_of(x, |x| exp(x - most)).ln();
         *picked = (x[*class] - most) - logarithm;
-        *sum = most + logarithm;
+        *total = most + logarithm;
+        if smoothing > 0.0 {
+            let mean = sum_of(x, |x| x - most) / columns as f32 - logarithm;
+            *picked += smoothing * (mean - *picked);
+        }
     }
 }
 
-/// The gradient of the rows: `g (1 - p)` at the class and `-g p` elsewhere.
+/// The gradient of the rows: `g (1 - p)` at the class and `-g p` elsewhere, one spread over the classes as far as the target is.
 pub(crate) fn log_likelihood_backward(
     x: &[f32],
     columns: usize,
     classes: &[usize],
+    smoothing: f32,
     sums: &[f32],
     gradient: &[f32],
 ) -> Vec<f32> {
@@ -127,21 +140,32 @@ pub(crate) fn log_likelihood_backward(
     let rows = rows_of(columns);
     let tasks = found.par_chunks_mut(rows * columns.max(1)).zip(x.par_chunks(rows * columns.max(1)));
     let tasks = tasks.zip(classes.par_chunks(rows)).zip(sums.par_chunks(rows)).zip(gradient.par_chunks(rows));
-    tasks.for_each(|((((found, x), classes), sums), gradient)| unpick(x, columns, classes, sums, gradient, found));
+    tasks.for_each(|((((found, x), classes), sums), gradient)| {
+        unpick(x, columns, classes, smoothing, sums, gradient, found);
+    });
     found
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
-fn unpick(x: &[f32], columns: usize, classes: &[usize], sums: &[f32], gradient: &[f32], found: &mut [f32]) {
+fn unpick(
+    x: &[f32],
+    columns: usize,
+    classes: &[usize],
+    smoothing: f32,
+    sums: &[f32],
+    gradient: &[f32],
+    found: &mut [f32],
+) {
+    let level = smoothing / columns as f32;
     let rows = found.chunks_exact_mut(columns).zip(x.chunks_exact(columns)).zip(classes).zip(sums).zip(gradient);
     for ((((found, x), class), sum), gradient) in rows {
         // Rows that do not count have no gradient, however odd their numbers are.
-        if *gradient == 0.0 {
+        if *gradient == 0.0 || *class == NO_CLASS {
             continue;
         }
         for (found, x) in found.iter_mut().zip(x) {
-            *found = -gradient * exp(*x - sum);
+            *found = gradient * (level - exp(*x - sum));
         }
-        found[*class] += gradient;
+        found[*class] += gradient * (1.0 - smoothing);
     }
 }
