@@ -11,8 +11,8 @@
 
 use burn::prelude::*;
 
-use crate::contrast::with_gradient;
 use crate::error::{LossError, check};
+use florin_backend::with_gradient;
 
 /// The loss.
 #[derive(Clone, Copy, Debug)]

@@ -8,9 +8,9 @@
 //! Difference: none; one direction, each picture picking its sound, is the released code's default, both are its option.
 
 use burn::prelude::*;
+use florin_backend::unit_rows;
 
 use crate::clap::one_direction_and_accuracy;
-use crate::contrast::normalised;
 use crate::error::{LossError, check};
 
 /// The loss.
@@ -81,7 +81,7 @@ impl CavMaeLoss {
         video_reconstruction: Tensor<1>,
     ) -> CavMaeLossParts {
         assert_eq!(audio.dims(), video.dims(), "sounds and pictures must be pairs");
-        let (audio, video) = (normalised(audio), normalised(video));
+        let (audio, video) = (unit_rows(audio), unit_rows(video));
         let scale = Tensor::<1>::ones([1], &audio.device()).cast(audio.dtype()) / self.temperature;
         let (forth, accuracy) = one_direction_and_accuracy(video.clone(), audio.clone(), scale.clone(), self.chunk);
         let contrast = match self.directions {

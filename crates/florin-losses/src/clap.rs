@@ -6,9 +6,12 @@
 //! Difference: none from the paper. transformers' ClapModel (5.23.0) transposes the sounds' scores before its loss, so that both of its
 //! terms let texts pick sounds and none lets sounds pick texts; here each direction is its own.
 
-use burn::prelude::*;
+use std::ops::Range;
 
-use crate::contrast::{RowTargets, Similarities, normalised, one_key};
+use burn::prelude::*;
+use florin_backend::{KeyLists, RowTargets, unit_rows};
+
+use crate::contrast::Similarities;
 
 /// The loss.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +54,7 @@ impl ClapLoss {
         log_scale_text: Tensor<1>,
     ) -> ClapLossParts {
         assert_eq!(audio.dims(), text.dims(), "sounds and texts must be pairs");
-        let (audio, text) = (normalised(audio), normalised(text));
+        let (audio, text) = (unit_rows(audio), unit_rows(text));
         let audio_to_text = one_direction(audio.clone(), text.clone(), log_scale_audio.exp(), self.chunk);
         let text_to_audio = one_direction(text, audio, log_scale_text.exp(), self.chunk);
         let loss = (audio_to_text.clone() + text_to_audio.clone()) / 2.0;
@@ -73,9 +76,8 @@ pub(crate) fn one_direction_and_accuracy(
     chunk: usize,
 ) -> (Tensor<1>, Tensor<1>) {
     let [batch, _] = queries.dims();
-    let like = queries.clone().detach();
-    let targets = |rows| RowTargets::new(one_key(rows, batch, |row| row, &like), None);
-    let (sum, hits) = Similarities { queries, keys, scale, chunk }.cross_entropy_and_hits(&targets);
+    let own = |rows: Range<usize>| RowTargets::new(KeyLists::new(rows.map(|row| [row])));
+    let (sum, hits) = Similarities::new(queries, keys, scale, chunk).cross_entropy_and_hits(&own);
     (sum / batch as f64, hits / batch as f64)
 }
 

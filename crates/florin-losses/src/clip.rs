@@ -5,9 +5,12 @@
 //! Paper: Radford et al. 2021 (CLIP), <https://arxiv.org/abs/2103.00020>
 //! Difference: scores exist a chunk of rows at a time, see `contrast`; value and gradients are the same.
 
-use burn::prelude::*;
+use std::ops::Range;
 
-use crate::contrast::{RowTargets, Similarities, normalised, one_key};
+use burn::prelude::*;
+use florin_backend::{KeyLists, RowTargets, unit_rows};
+
+use crate::contrast::{Similarities, both_directions};
 
 /// The loss.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +47,13 @@ impl Default for ClipLoss {
     }
 }
 
+impl ClipLossParts {
+    fn new([image_to_text, text_to_image]: [Tensor<1>; 2]) -> Self {
+        let loss = (image_to_text.clone() + text_to_image.clone()) / 2.0;
+        Self { loss, image_to_text, text_to_image }
+    }
+}
+
 impl ClipLoss {
     /// Pairs of one rank.
     ///
@@ -51,9 +61,20 @@ impl ClipLoss {
     ///
     /// - image, text: `[batch, dim]`, of any length: they are normalised here; row i of both is a pair
     /// - log_scale: `[1]`, see [`LogitScale`](crate::LogitScale)
+    ///
+    /// # Panics
+    ///
+    /// If pictures and texts are not pairs.
     pub fn forward(&self, image: Tensor<2>, text: Tensor<2>, log_scale: Tensor<1>) -> ClipLossParts {
-        let all = GatheredPairs { image: image.clone(), text: text.clone(), first: 0 };
-        self.forward_gathered(image, text, log_scale, all)
+        assert_eq!(text.dims(), image.dims(), "pictures and texts must be pairs");
+        let [batch, _] = image.dims();
+        let [image, text] = [image, text].map(unit_rows);
+        if batch > self.chunk {
+            let all = GatheredPairs { image: image.clone(), text: text.clone(), first: 0 };
+            return self.directions(image, text, log_scale, all);
+        }
+        let sums = both_directions(image, text, log_scale.exp());
+        ClipLossParts::new(sums.map(|sum| sum / batch as f64))
     }
 
     /// This rank's share of a batch that several ranks hold: the mean over ranks is the loss of the whole batch, and so are the
@@ -80,21 +101,21 @@ impl ClipLoss {
         assert_eq!(text.dims(), image.dims(), "pictures and texts must be pairs");
         assert_eq!(all.text.dims(), all.image.dims(), "gathered pictures and texts must be pairs");
         assert!(all.first + batch <= pairs, "rows {}..{} of {pairs}", all.first, all.first + batch);
+        let [image, text] = [image, text].map(unit_rows);
+        let all = GatheredPairs { image: unit_rows(all.image), text: unit_rows(all.text), first: all.first };
+        self.directions(image, text, log_scale, all)
+    }
+
+    /// Of vectors of length one.
+    fn directions(&self, image: Tensor<2>, text: Tensor<2>, log_scale: Tensor<1>, all: GatheredPairs) -> ClipLossParts {
+        let [batch, _] = image.dims();
         let scale = log_scale.exp();
         let direction = |from: Tensor<2>, to: Tensor<2>| {
-            let like = from.clone().detach();
-            let similarities = Similarities {
-                queries: normalised(from),
-                keys: normalised(to),
-                scale: scale.clone(),
-                chunk: self.chunk,
-            };
-            let targets = |rows| RowTargets::new(one_key(rows, pairs, |row| all.first + row, &like), None);
-            similarities.cross_entropy(&targets) / batch as f64
+            let own = |rows: Range<usize>| RowTargets::new(KeyLists::new(rows.map(|row| [all.first + row])));
+            Similarities::new(from, to, scale.clone(), self.chunk).cross_entropy(&own) / batch as f64
         };
         let image_to_text = direction(image, all.text.clone());
         let text_to_image = direction(text, all.image.clone());
-        let loss = (image_to_text.clone() + text_to_image.clone()) / 2.0;
-        ClipLossParts { loss, image_to_text, text_to_image }
+        ClipLossParts::new([image_to_text, text_to_image])
     }
 }

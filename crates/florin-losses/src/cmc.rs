@@ -13,8 +13,9 @@
 
 use burn::prelude::*;
 use burn::tensor::activation::sigmoid;
+use florin_backend::{unit_rows, with_gradient};
 
-use crate::contrast::{chunks, normalised, with_gradient};
+use crate::contrast::chunks;
 use crate::error::{LossError, check};
 use crate::memory_bank::MemoryBank;
 
@@ -89,7 +90,7 @@ impl CmcLoss {
         let own: Vec<i32> = places.iter().map(|&place| place as i32).collect();
         let own = Tensor::<2, Int>::from_data(TensorData::new(own, [places.len(), 1]), &negatives.device());
         let asked = Tensor::cat(vec![own, negatives], 1); // [batch, 1 + drawn]
-        let anchors: Vec<Tensor<2>> = views.iter().cloned().map(normalised).collect();
+        let anchors: Vec<Tensor<2>> = views.iter().cloned().map(unit_rows).collect();
         let ordered = |from| (0..views.len()).filter(move |&to| to != from).map(move |to| (from, to));
         let mut loss: Option<Tensor<1>> = None;
         let mut pairs = Vec::new();

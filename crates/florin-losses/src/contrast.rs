@@ -3,142 +3,151 @@
 //! Row i scores every key it may see by `scale · qᵢ·kⱼ` and is charged `Σⱼ wᵢⱼ (log Σₖ exp(scoreᵢₖ) − scoreᵢⱼ)` for its target
 //! weights w. Kept for a backward pass, the scores of a batch of n would take n² numbers; but their gradient has a closed form
 //! (softmax less target), so that each chunk of rows gives its value and its gradients at once and is dropped. Memory is
-//! O(batch · (chunk + dim)), value and gradients are those of the whole.
+//! O(batch · (chunk + dim)), value and gradients are those of the whole. Where nobody wants a gradient, none is computed.
 
 use std::ops::Range;
 
 use burn::prelude::*;
-use florin_backend::product;
+use florin_backend::{KeyLists, RowTargets, charge_rows, product, with_gradient};
 
-/// Scores of hidden keys: finite, so that a row that sees no key gives zero and not NaN.
-const HIDDEN: f32 = -1e30;
-
-/// What some rows should be closest to.
-pub(crate) struct RowTargets {
-    /// `[rows, keys]`, zero for every hidden key; a row of zeros costs nothing.
-    pub(crate) weights: Tensor<2>,
-    /// `[rows, keys]`, true where a key does not compete.
-    pub(crate) hidden: Option<Tensor<2, Bool>>,
-    /// `[1, keys]`, added to the scores: the logarithm of how often a key counts among those that compete, once unless given.
-    pub(crate) log_count: Option<Tensor<2>>,
-}
-
-impl RowTargets {
-    /// Keys that all count once.
-    pub(crate) fn new(weights: Tensor<2>, hidden: Option<Tensor<2, Bool>>) -> Self {
-        Self { weights, hidden, log_count: None }
-    }
-}
-
-/// Vectors to compare.
+/// Vectors to compare, in groups of the same size that know nothing of each other.
 pub(crate) struct Similarities {
-    /// `[rows, dim]`
-    pub(crate) queries: Tensor<2>,
-    /// `[keys, dim]`
-    pub(crate) keys: Tensor<2>,
+    /// `[groups, rows, dim]`
+    pub(crate) queries: Tensor<3>,
+    /// `[groups, keys, dim]`
+    pub(crate) keys: Tensor<3>,
     /// `[1]`
     pub(crate) scale: Tensor<1>,
-    /// Rows whose scores exist at a time.
+    /// Rows of all groups together whose scores exist at a time.
     pub(crate) chunk: usize,
 }
 
 impl Similarities {
-    /// The sum over rows, `[1]`, with gradients of queries, keys and scale.
+    /// All rows against all keys, `[rows, dim]` and `[keys, dim]`.
+    pub(crate) fn new(queries: Tensor<2>, keys: Tensor<2>, scale: Tensor<1>, chunk: usize) -> Self {
+        Self { queries: queries.unsqueeze(), keys: keys.unsqueeze(), scale, chunk }
+    }
+
+    /// The sum over rows, `[1]`, with gradients of queries, keys and scale. Of a range of rows `targets` gives those of each group in turn.
     pub(crate) fn cross_entropy(self, targets: &dyn Fn(Range<usize>) -> RowTargets) -> Tensor<1> {
-        self.charged(targets, &mut |_, _| ())
+        self.cross_entropy_and_hits(targets).0
     }
 
     /// The same, and how many rows score one of their targets above every other key, `[1]`, without gradient.
     pub(crate) fn cross_entropy_and_hits(self, targets: &dyn Fn(Range<usize>) -> RowTargets) -> (Tensor<1>, Tensor<1>) {
-        let mut hits = self.scale.clone().detach().zeros_like();
-        let value = self.charged(targets, &mut |seen, weights| hits = hits.clone() + count_hits(seen, weights));
+        let Self { queries, keys, scale, chunk } = self;
+        let wanted = Wanted { queries: queries.is_tracked(), keys: keys.is_tracked(), scale: scale.is_tracked() };
+        let sums = Sums::new(queries.clone(), keys.clone(), scale.clone(), wanted).over(chunk, targets);
+        let back = |value: Tensor<1>| if queries.is_autodiff() { value.autodiff() } else { value };
+        let (mut value, hits) = (back(sums.value), back(sums.hits));
+        if wanted.queries {
+            value = with_gradient(value, queries, joined(sums.of_queries, 1));
+        }
+        if let Some(of_keys) = sums.of_keys {
+            value = with_gradient(value, keys, of_keys);
+        }
+        if wanted.scale {
+            value = with_gradient(value, scale, sums.of_scale);
+        }
         (value, hits)
     }
+}
 
-    /// The sum over rows; `look` sees the scores and target weights of each chunk.
-    fn charged(
-        self,
-        targets: &dyn Fn(Range<usize>) -> RowTargets,
-        look: &mut dyn FnMut(&Tensor<2>, &Tensor<2>),
-    ) -> Tensor<1> {
-        let (queries, keys, scale) =
-            (self.queries.clone().detach(), self.keys.clone().detach(), self.scale.clone().detach());
-        let [rows, _] = queries.dims();
-        let factor: Tensor<2> = scale.clone().reshape([1, 1]);
-        let (mut value, mut of_scale) = (scale.zeros_like(), scale.zeros_like());
-        let (mut of_queries, mut of_keys) = (Vec::new(), keys.zeros_like());
-        for place in chunks(rows, self.chunk) {
-            let some = queries.clone().narrow(0, place.start, place.len());
-            let products = product(some.clone(), keys.clone().transpose()); // [chunk, keys]
-            let (charged, gradient) = charge(products.clone() * factor.clone(), targets(place), look);
-            value = value + charged;
-            of_scale = of_scale + (gradient.clone() * products).sum();
-            of_queries.push(product(gradient.clone(), keys.clone()) * factor.clone());
-            of_keys = of_keys + product(gradient.transpose(), some) * factor.clone();
+/// Whose gradient somebody wants.
+#[derive(Clone, Copy)]
+struct Wanted {
+    queries: bool,
+    keys: bool,
+    scale: bool,
+}
+
+/// What chunks of rows add up to, outside every graph.
+struct Sums {
+    queries: Tensor<3>,
+    keys: Tensor<3>,
+    scale: Tensor<1>,
+    wanted: Wanted,
+    value: Tensor<1>,
+    hits: Tensor<1>,
+    of_queries: Vec<Tensor<3>>,
+    of_keys: Option<Tensor<3>>,
+    of_scale: Tensor<1>,
+}
+
+impl Sums {
+    fn new(queries: Tensor<3>, keys: Tensor<3>, scale: Tensor<1>, wanted: Wanted) -> Self {
+        let (queries, keys, scale) = (queries.without_autodiff(), keys.without_autodiff(), scale.without_autodiff());
+        let zero = scale.zeros_like();
+        let (value, hits, of_scale) = (zero.clone(), zero.clone(), zero);
+        Self { queries, keys, scale, wanted, value, hits, of_queries: Vec::new(), of_keys: None, of_scale }
+    }
+
+    fn over(mut self, chunk: usize, targets: &dyn Fn(Range<usize>) -> RowTargets) -> Self {
+        let [groups, rows, _] = self.queries.dims();
+        for place in chunks(rows, chunk / groups.max(1)) {
+            self.add(place.clone(), &targets(place));
         }
-        let value = with_gradient(value, self.queries, Tensor::cat(of_queries, 0));
-        with_gradient(with_gradient(value, self.keys, of_keys), self.scale, of_scale)
+        self
+    }
+
+    fn add(&mut self, place: Range<usize>, targets: &RowTargets) {
+        let ([groups, all, _], [_, count, _]) = (self.queries.dims(), self.keys.dims());
+        let Wanted { queries, keys, scale } = self.wanted;
+        // What is narrowed is copied.
+        let some = match place.len() == all {
+            true => self.queries.clone(),
+            false => self.queries.clone().narrow(1, place.start, place.len()),
+        };
+        let products = product(some.clone(), self.keys.clone().swap_dims(1, 2)); // [groups, rows, keys]
+        let products = products.reshape([groups * place.len(), count]);
+        let charges = charge_rows(products, self.scale.clone(), targets, queries || keys || scale);
+        self.value = self.value.clone() + charges.costs.sum();
+        self.hits = self.hits.clone() + charges.hits.sum();
+        let Some(gradient) = charges.gradient else { return };
+        let of_products = gradient.products.reshape([groups, place.len(), count]);
+        self.of_scale = self.of_scale.clone() + gradient.scale;
+        if queries {
+            self.of_queries.push(product(of_products.clone(), self.keys.clone()));
+        }
+        if keys {
+            let of_keys = product(of_products.swap_dims(1, 2), some);
+            self.of_keys = Some(match self.of_keys.take() {
+                Some(sum) => sum + of_keys,
+                None => of_keys,
+            });
+        }
     }
 }
 
-/// The cost of some rows, `[1]`, and its gradient of their scores, `[rows, keys]`.
-fn charge(
-    scores: Tensor<2>,
-    targets: RowTargets,
-    look: &mut dyn FnMut(&Tensor<2>, &Tensor<2>),
-) -> (Tensor<1>, Tensor<2>) {
-    let RowTargets { weights, hidden, log_count } = targets;
-    let scores = match log_count {
-        Some(log_count) => scores + log_count,
-        None => scores,
-    };
-    let seen = match hidden {
-        Some(hidden) => scores.clone().mask_fill(hidden, HIDDEN),
-        None => scores.clone(),
-    };
-    look(&seen, &weights);
-    let most = seen.clone().max_dim(1);
-    let shares = (seen - most.clone()).exp();
-    let sum = shares.clone().sum_dim(1);
-    let weight = weights.clone().sum_dim(1); // [rows, 1]
-    // Both terms are differences from the largest score, so that nothing large cancels.
-    let charged = weight.clone() * sum.clone().log() + (weights.clone() * (most - scores)).sum_dim(1);
-    (charged.sum(), shares / sum * weight - weights)
+/// Both directions of pairs whose scores may exist all at once: the sums of what it costs each row to pick its own key, and each key its own row,
+/// `[1]` each. The scores are computed once, and so are the gradients of their products.
+///
+/// - queries, keys: `[pairs, dim]`; scale: `[1]`
+pub(crate) fn both_directions(queries: Tensor<2>, keys: Tensor<2>, scale: Tensor<1>) -> [Tensor<1>; 2] {
+    let [pairs, _] = queries.dims();
+    let products = product(queries, keys.transpose()); // [pairs, pairs]
+    let wanted = products.is_tracked() || scale.is_tracked();
+    let own = RowTargets::new(KeyLists::new((0..pairs).map(|row| [row])));
+    let turned = |x: Tensor<2>, is_turned: bool| if is_turned { x.transpose() } else { x };
+    [false, true].map(|is_turned| {
+        let charges = charge_rows(turned(products.clone(), is_turned), scale.clone(), &own, wanted);
+        let sum = charges.costs.sum();
+        let sum = if products.is_autodiff() { sum.autodiff() } else { sum };
+        let Some(gradient) = charges.gradient else { return sum };
+        let sum = with_gradient(sum, products.clone(), turned(gradient.products, is_turned));
+        with_gradient(sum, scale.clone(), gradient.scale)
+    })
 }
 
-/// How many rows score a target above everything else, `[1]`; a tie is no hit, so that vectors which are all alike hit nothing.
-fn count_hits(seen: &Tensor<2>, weights: &Tensor<2>) -> Tensor<1> {
-    let target = weights.clone().greater_elem(0.0);
-    let best = seen.clone().mask_fill(target.clone().bool_not(), HIDDEN).max_dim(1);
-    let other = seen.clone().mask_fill(target, HIDDEN).max_dim(1);
-    best.greater(other).float().cast(seen.dtype()).sum()
-}
-
-/// `value` unchanged, with the gradient of one of the tensors it was computed from.
-pub(crate) fn with_gradient<const D: usize>(value: Tensor<1>, of: Tensor<D>, gradient: Tensor<D>) -> Tensor<1> {
-    value + ((of.clone() - of.detach()) * gradient).sum()
+/// Parts after one another along a dimension; one alone is not copied.
+pub(crate) fn joined<const D: usize>(mut parts: Vec<Tensor<D>>, dim: usize) -> Tensor<D> {
+    if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, dim) }
 }
 
 /// Ranges of `chunk` rows, the last one shorter.
 pub(crate) fn chunks(rows: usize, chunk: usize) -> impl Iterator<Item = Range<usize>> {
     let chunk = chunk.max(1);
     (0..rows).step_by(chunk).map(move |start| start..(start + chunk).min(rows))
-}
-
-/// Weight one for one key a row: row `rows.start + i` has the key `of(rows.start + i)`.
-pub(crate) fn one_key(rows: Range<usize>, keys: usize, of: impl Fn(usize) -> usize, like: &Tensor<2>) -> Tensor<2> {
-    let mut weights = vec![0f32; rows.len() * keys];
-    for (place, row) in rows.clone().enumerate() {
-        weights[place * keys + of(row)] = 1.0;
-    }
-    Tensor::<2>::from_data(TensorData::new(weights, [rows.len(), keys]), &like.device()).cast(like.dtype())
-}
-
-/// Vectors of length one, `[rows, dim]`; a vector of zeros stays zero, with a gradient of zero.
-pub(crate) fn normalised(x: Tensor<2>) -> Tensor<2> {
-    // The square of the 1e-12 below which PyTorch's `normalize` stops dividing.
-    let length = x.clone().square().sum_dim(1).clamp_min(1e-24).sqrt();
-    x / length
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ fn cmc(v: &[Tensor<2>], s: &Setting) -> Tensor<1> {
     let wave = |view: usize| {
         let values: Vec<f64> = (0..9 * DIM).map(|i| (1.7 * i as f64 + view as f64).sin()).collect();
         let options = (&v[0].device(), v[0].dtype());
-        crate::contrast::normalised(Tensor::from_data(TensorData::new(values, [9, DIM]), options)).detach()
+        florin_backend::unit_rows(Tensor::from_data(TensorData::new(values, [9, DIM]), options)).detach()
     };
     // Z is a constant to the gradient, so it must be one to the differences too.
     let log_normalisers = [(0, 1), (1, 0)].map(|pair| (pair, scalar(2.5, &v[0]))).into();

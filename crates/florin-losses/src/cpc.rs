@@ -8,17 +8,20 @@
 //! Difference: none; no normalisation, no temperature. Where wrong ones come from is stated, see [`CpcNegatives`]. The context must be
 //! causal, which is its network's matter (`florin_nn::Gru`), and a window of raw data behind z_{t+k} must not reach back to c_t's.
 
+use std::ops::Range;
+
 use burn::prelude::*;
+use florin_backend::{KeyLists, RowTargets};
 use florin_nn::Linear;
 
-use crate::contrast::{RowTargets, Similarities, one_key};
+use crate::contrast::Similarities;
 
 /// The loss.
 #[derive(Clone, Copy, Debug)]
 pub struct CpcLoss {
     /// Where wrong answers come from.
     pub negatives: CpcNegatives,
-    /// Rows whose scores exist at a time.
+    /// Rows whose scores exist at a time; of small groups, as many as have no more scores than that many rows with that many keys.
     pub chunk: usize,
 }
 
@@ -123,7 +126,10 @@ impl CpcLoss {
             CpcNegatives::OtherTimes => (0..lengths.len()).map(of_row).collect(),
             CpcNegatives::Everything => vec![(0..lengths.len()).flat_map(|row| -> Vec<i32> { of_row(row) }).collect()],
         };
-        groups.into_iter().filter(|group| group.len() > 1).collect()
+        let mut groups: Vec<Vec<i32>> = groups.into_iter().filter(|group| group.len() > 1).collect();
+        // Groups of one size are multiplied together.
+        groups.sort_by_key(Vec::len);
+        groups
     }
 
     fn step(
@@ -145,7 +151,7 @@ impl CpcLoss {
             };
             let later = at(places.iter().map(|place| place + ahead as i32).collect());
             let queries = projection.forward(context.clone().select(0, at(places)));
-            let (charged, right) = self.compare(queries, flat.clone().select(0, later), pack);
+            let (charged, right) = self.compare(queries, flat.clone().select(0, later), pack.len());
             (sum, hits) = (sum + charged, hits + right);
         }
         let count = anchors.max(1) as f64;
@@ -155,36 +161,25 @@ impl CpcLoss {
         CpcStep { anchors, loss, accuracy: hits / count, bound }
     }
 
-    /// The sum over some groups' contexts, `[1]`, and how many find their future.
-    fn compare(&self, queries: Tensor<2>, keys: Tensor<2>, pack: &[Vec<i32>]) -> (Tensor<1>, Tensor<1>) {
-        let [count, _] = queries.dims();
-        let like = queries.clone().detach();
-        let numbers: Vec<usize> = pack.iter().enumerate().flat_map(|(g, group)| vec![g; group.len()]).collect();
-        let targets = |rows: std::ops::Range<usize>| {
-            let strangers = (pack.len() > 1).then(|| {
-                let of_row = |row: usize| numbers.iter().map(|&number| number != numbers[row]).collect::<Vec<bool>>();
-                let marks: Vec<bool> = rows.clone().flat_map(of_row).collect();
-                Tensor::<2, Bool>::from_data(TensorData::new(marks, [rows.len(), count]), &like.device())
-            });
-            RowTargets::new(one_key(rows, count, |row| row, &like), strangers)
+    /// The sum over some groups' contexts, `[1]`, and how many find their future; both are of all groups in turn.
+    fn compare(&self, queries: Tensor<2>, keys: Tensor<2>, groups: usize) -> (Tensor<1>, Tensor<1>) {
+        let [count, dim] = queries.dims();
+        let scale = Tensor::<1>::ones([1], &queries.device()).cast(queries.dtype()).detach();
+        let [queries, keys] = [queries, keys].map(|x| x.reshape([groups, count / groups, dim]));
+        let targets = |rows: Range<usize>| {
+            RowTargets::new(KeyLists::new((0..groups).flat_map(|_| rows.clone().map(|row| [row]))))
         };
-        let scale = Tensor::<1>::ones([1], &like.device()).cast(like.dtype());
-        Similarities { queries, keys, scale, chunk: self.chunk }.cross_entropy_and_hits(&targets)
+        let chunk = if groups > 1 { count } else { self.chunk };
+        Similarities { queries, keys, scale, chunk }.cross_entropy_and_hits(&targets)
     }
 }
 
-/// Neighbouring groups taken together as long as they stay within `chunk` places: fewer, larger operations.
+/// Neighbouring groups of one size taken together as long as they have no more than `chunk · chunk` scores: fewer, larger operations.
 fn packs(groups: &[Vec<i32>], chunk: usize) -> Vec<&[Vec<i32>]> {
-    let (mut packs, mut start, mut size) = (Vec::new(), 0, 0);
-    for (index, group) in groups.iter().enumerate() {
-        if index > start && size + group.len() > chunk {
-            packs.push(&groups[start..index]);
-            (start, size) = (index, 0);
-        }
-        size += group.len();
-    }
-    if start < groups.len() {
-        packs.push(&groups[start..]);
+    let mut packs = Vec::new();
+    for alike in groups.chunk_by(|one, next| one.len() == next.len()) {
+        let scores = alike[0].len() * alike[0].len();
+        packs.extend(alike.chunks((chunk * chunk / scores).max(1)));
     }
     packs
 }

@@ -7,6 +7,7 @@
 //! Difference: none. The mean is over masked patches, not over all; Hugging Face leaves normalised targets off unless asked.
 
 use burn::prelude::*;
+use florin_backend::{Counting, squared_differences};
 
 use crate::counting::{blanked, counted};
 
@@ -50,7 +51,7 @@ impl MaskedImageLoss {
     ///
     /// If the shapes do not fit each other.
     pub fn forward(&self, predicted: Tensor<3>, patches: Tensor<3>, masked: Tensor<2, Bool>) -> MaskedImageLossParts {
-        let [batch, count, _] = predicted.dims();
+        let [batch, count, pixels] = predicted.dims();
         assert_eq!(patches.dims(), predicted.dims(), "a patch is predicted pixel by pixel");
         assert_eq!(masked.dims(), [batch, count], "every patch is masked or not");
         let here = masked.clone().unsqueeze_dim::<3>(2);
@@ -59,8 +60,10 @@ impl MaskedImageLoss {
             PatchTarget::Normalised => normalised_patches(patches),
             PatchTarget::Raw => patches,
         };
-        let errors = (blanked(predicted, here) - target).square().mean_dim(2).reshape([batch, count]);
-        let means = counted(errors, masked);
+        let [predicted, target] = [predicted, target].map(|x| x.reshape([batch * count, pixels]));
+        let rows = Counting::rows(masked.clone().reshape([batch * count]));
+        let errors = squared_differences(predicted, target, rows) / pixels as f64;
+        let means = counted(errors.reshape([batch, count]), masked);
         MaskedImageLossParts { loss: means.mean, per_picture: means.per_row }
     }
 }

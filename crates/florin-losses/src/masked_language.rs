@@ -7,9 +7,9 @@
 
 use burn::prelude::*;
 use burn::tensor::IndexingUpdateOp;
-use florin_backend::product;
+use florin_backend::{product, with_gradient};
 
-use crate::contrast::{chunks, with_gradient};
+use crate::contrast::chunks;
 use crate::counting::{blanked, counted};
 use crate::token_costs::{TokenTargets, charge, token_costs};
 

@@ -12,8 +12,8 @@ use burn::prelude::*;
 use burn::tensor::{DType, Distribution, IndexingUpdateOp};
 use florin_nn::parameters::StoredTensor;
 
-use crate::contrast::normalised;
 use crate::error::LossError;
+use florin_backend::unit_rows;
 
 /// One vector of length one for each sample and view.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ impl MemoryBank {
 
     /// Random vectors of length one.
     pub fn new(views: usize, samples: usize, dim: usize, device: &Device) -> Self {
-        let random = |_| normalised(Tensor::random([samples, dim], Distribution::Normal(0.0, 1.0), device)).detach();
+        let random = |_| unit_rows(Tensor::random([samples, dim], Distribution::Normal(0.0, 1.0), device)).detach();
         Self { views: (0..views).map(random).collect(), momentum: Self::MOMENTUM, log_normalisers: BTreeMap::new() }
     }
 
@@ -67,9 +67,9 @@ impl MemoryBank {
         let last: BTreeMap<usize, usize> = places.iter().enumerate().map(|(row, &place)| (place, row)).collect();
         let device = bank.device();
         let places = integers(last.keys().copied(), &device);
-        let fresh = normalised(vectors.detach().inner()).select(0, integers(last.values().copied(), &device));
+        let fresh = unit_rows(vectors.detach().inner()).select(0, integers(last.values().copied(), &device));
         let old = bank.clone().select(0, places.clone());
-        let new = normalised(old.clone() * self.momentum + fresh * (1.0 - self.momentum));
+        let new = unit_rows(old.clone() * self.momentum + fresh * (1.0 - self.momentum));
         // Two sums, the first of which gives exact zeros: not every device can assign.
         let emptied = bank.select_assign(0, places.clone(), old.neg(), IndexingUpdateOp::Add);
         self.views[view] = emptied.select_assign(0, places, new, IndexingUpdateOp::Add);

@@ -15,8 +15,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use burn::prelude::*;
+use florin_backend::{KeyLists, RowTargets};
 
-use crate::contrast::{RowTargets, Similarities, one_key};
+use crate::contrast::Similarities;
 use crate::error::{LossError, check};
 use crate::modality_vectors::ModalityVectors;
 
@@ -98,7 +99,7 @@ impl ModalityContrastLoss {
             assert_eq!(modality.present.len(), batch, "one mark a row is needed");
         }
         let sides: Vec<Side> = modalities.iter().map(Side::new).collect();
-        let entities = entity_numbers(batch, entities, &log_scale.device());
+        let entities = Entities::new(batch, entities);
         let scale = log_scale.exp();
         let mut total = scale.clone().zeros_like();
         let mut pairs = Vec::new();
@@ -115,55 +116,45 @@ impl ModalityContrastLoss {
     }
 
     /// The sum over the anchors of an ordered pair, `[1]`.
-    fn direction(
-        &self,
-        from: &Side,
-        to: &Side,
-        scale: &Tensor<1>,
-        shared: &[usize],
-        entities: &Tensor<1, Int>,
-    ) -> Tensor<1> {
+    fn direction(&self, from: &Side, to: &Side, scale: &Tensor<1>, shared: &[usize], entities: &Entities) -> Tensor<1> {
         let [batch, _] = from.vectors.dims();
-        let like = from.vectors.clone().detach();
-        let anchored = rows_of(shared, batch, &like);
         let within = self.within > 0.0;
-        let keys = if within { vec![to.vectors.clone(), from.vectors.clone()] } else { vec![to.vectors.clone()] };
-        let cross = Tensor::zeros_like(&like.clone().narrow(1, 0, 1).transpose()); // [1, batch]
-        let log_count = within.then(|| Tensor::cat(vec![cross.clone(), cross + self.within.ln()], 1));
-        let targets = |rows: Range<usize>| {
-            let shape = [rows.len(), batch];
-            let own = one_key(rows.clone(), batch, |row| row, &like);
-            let anchors = anchored.clone().narrow(0, rows.start, rows.len());
-            let same = same_entity(entities, rows);
-            // A repeat would be a false negative; the partner itself is the positive, the anchor itself is no candidate.
-            let repeats = same.clone().bool_and(own.clone().bool().bool_not());
-            let mut hidden = vec![repeats.bool_or(to.absent.clone().expand(shape))];
-            let mut weights = vec![own.clone() * anchors];
-            if within {
-                hidden.push(same.bool_or(from.absent.clone().expand(shape)));
-                weights.push(own.zeros_like());
-            }
-            let hidden = Some(Tensor::cat(hidden, 1));
-            RowTargets { weights: Tensor::cat(weights, 1), hidden, log_count: log_count.clone() }
+        let keys =
+            if within { Tensor::cat(vec![to.vectors.clone(), from.vectors.clone()], 0) } else { to.vectors.clone() };
+        let mut anchored = vec![false; batch];
+        shared.iter().for_each(|&row| anchored[row] = true);
+        let targets = |rows: Range<usize>| RowTargets {
+            targets: KeyLists::new(rows.clone().map(|row| anchored[row].then_some(row))),
+            hidden: KeyLists::new(rows.map(|row| {
+                // A repeat would be a false negative; the partner itself is the positive, the anchor itself is no candidate.
+                let repeats = entities.members(row).iter().copied().filter(move |&other| other != row);
+                let own = if within { entities.members(row) } else { &[] };
+                repeats.chain(own.iter().map(move |&other| batch + other))
+            })),
+            log_counts: self.log_counts(from, to),
         };
-        let queries = from.vectors.clone();
-        let similarities =
-            Similarities { queries, keys: Tensor::cat(keys, 0), scale: scale.clone(), chunk: self.chunk };
-        similarities.cross_entropy(&targets)
+        Similarities::new(from.vectors.clone(), keys, scale.clone(), self.chunk).cross_entropy(&targets)
+    }
+
+    /// The logarithm of how often each key counts, never where it is absent; none where all count once.
+    fn log_counts(&self, from: &Side, to: &Side) -> Option<Vec<f32>> {
+        let count = |times: f64| move |&present: &bool| if present { times.ln() as f32 } else { f32::NEG_INFINITY };
+        let own = if self.within > 0.0 { &*from.present } else { &[] };
+        let counts: Vec<f32> = to.present.iter().map(count(1.0)).chain(own.iter().map(count(self.within))).collect();
+        counts.iter().any(|&count| count != 0.0).then_some(counts)
     }
 }
 
-/// A modality made ready: vectors of length one, and who lacks it, `[1, batch]`.
+/// A modality made ready: vectors of length one, and who has it.
 struct Side {
     vectors: Tensor<2>,
-    absent: Tensor<2, Bool>,
+    present: Vec<bool>,
     count: usize,
 }
 
 impl Side {
     fn new(modality: &ModalityVectors) -> Self {
-        let absent = modality.absent().transpose();
-        Self { vectors: modality.normalised(), absent, count: modality.count() }
+        Self { vectors: modality.normalised(), present: modality.present.clone(), count: modality.count() }
     }
 
     /// Mean of the vectors of the rows that have it, `[1, dim]`.
@@ -178,32 +169,39 @@ fn gaps(sides: &[Side]) -> Vec<ModalityGap> {
     pairs.map(|(one, other)| ModalityGap { one, other, distance: distance(one, other) }).collect()
 }
 
-/// A number for each entity, the same for rows of the same one; without entities every row is its own.
-fn entity_numbers(batch: usize, entities: Option<&[usize]>, device: &Device) -> Tensor<1, Int> {
-    let mut seen = HashMap::new();
-    let numbers: Vec<i32> = match entities {
-        Some(entities) => {
-            assert_eq!(entities.len(), batch, "one entity a row is needed");
-            entities.iter().enumerate().map(|(row, entity)| *seen.entry(*entity).or_insert(row) as i32).collect()
+/// Which rows are about the same.
+struct Entities {
+    /// Of each row its entity's place in `members`.
+    numbers: Vec<usize>,
+    /// The rows of each entity.
+    members: Vec<Vec<usize>>,
+}
+
+impl Entities {
+    /// Without entities every row is its own.
+    fn new(batch: usize, entities: Option<&[usize]>) -> Self {
+        let mut seen = HashMap::new();
+        let mut found = Self { numbers: Vec::new(), members: Vec::new() };
+        let entities = match entities {
+            Some(entities) => entities.to_vec(),
+            None => (0..batch).collect(),
+        };
+        assert_eq!(entities.len(), batch, "one entity a row is needed");
+        for (row, entity) in entities.into_iter().enumerate() {
+            let number = *seen.entry(entity).or_insert(found.members.len());
+            if number == found.members.len() {
+                found.members.push(Vec::new());
+            }
+            found.members[number].push(row);
+            found.numbers.push(number);
         }
-        None => (0..batch as i32).collect(),
-    };
-    Tensor::from_data(TensorData::new(numbers, [batch]), device)
-}
+        found
+    }
 
-/// True where a row and a column are about the same, `[rows, batch]`.
-fn same_entity(entities: &Tensor<1, Int>, rows: Range<usize>) -> Tensor<2, Bool> {
-    let [batch] = entities.dims();
-    let shape = [rows.len(), batch];
-    let of_rows = entities.clone().narrow(0, rows.start, rows.len()).reshape([shape[0], 1]).expand(shape);
-    of_rows.equal(entities.clone().reshape([1, batch]).expand(shape))
-}
-
-/// One for the listed rows, `[batch, 1]`.
-fn rows_of(listed: &[usize], batch: usize, like: &Tensor<2>) -> Tensor<2> {
-    let mut marks = vec![0f32; batch];
-    listed.iter().for_each(|&row| marks[row] = 1.0);
-    Tensor::<2>::from_data(TensorData::new(marks, [batch, 1]), &like.device()).cast(like.dtype())
+    /// The rows about the same as this one, itself among them.
+    fn members(&self, row: usize) -> &[usize] {
+        &self.members[self.numbers[row]]
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! One modality of a batch of which some rows may have nothing.
 
 use burn::prelude::*;
-
-use crate::contrast::normalised;
+use florin_backend::unit_rows;
 
 /// Vectors of a modality, and which rows have it.
 #[derive(Clone, Debug)]
@@ -42,12 +41,14 @@ impl ModalityVectors {
 
     /// Vectors of length one, zeros without gradient where the modality is absent: whatever stood there, NaN included, is gone.
     pub(crate) fn normalised(&self) -> Tensor<2> {
-        let absent = self.absent();
-        normalised(self.vectors.clone().mask_fill(absent.expand(self.vectors.dims()), 0.0))
+        if self.present.iter().all(|&present| present) {
+            return unit_rows(self.vectors.clone());
+        }
+        unit_rows(self.vectors.clone().mask_fill(self.absent().expand(self.vectors.dims()), 0.0))
     }
 
     /// True where a row lacks it, `[batch, 1]`.
-    pub(crate) fn absent(&self) -> Tensor<2, Bool> {
+    fn absent(&self) -> Tensor<2, Bool> {
         let absent: Vec<bool> = self.present.iter().map(|present| !present).collect();
         let rows = absent.len();
         Tensor::from_data(TensorData::new(absent, [rows, 1]), &self.vectors.device())

@@ -5,9 +5,12 @@
 //! Paper: Chen et al. 2020 (SimCLR), <https://arxiv.org/abs/2002.05709>
 //! Difference: none. Google's code adds the means of both halves, which is twice this value; a view never competes with itself.
 
-use burn::prelude::*;
+use std::ops::Range;
 
-use crate::contrast::{RowTargets, Similarities, normalised, one_key};
+use burn::prelude::*;
+use florin_backend::{KeyLists, RowTargets, unit_rows};
+
+use crate::contrast::Similarities;
 
 /// The loss.
 #[derive(Clone, Copy, Debug)]
@@ -42,14 +45,13 @@ impl NtXentLoss {
     pub fn forward(&self, first: Tensor<2>, second: Tensor<2>) -> NtXentLossParts {
         assert_eq!(first.dims(), second.dims(), "two views of the same samples are needed");
         let [batch, _] = first.dims();
-        let views = normalised(Tensor::cat(vec![first, second], 0));
-        let like = views.clone().detach();
+        let views = unit_rows(Tensor::cat(vec![first, second], 0));
         let scale = Tensor::<1>::from_floats([1.0], &views.device()).cast(views.dtype()) / self.temperature;
-        let targets = |rows: std::ops::Range<usize>| {
-            let other_view = one_key(rows.clone(), 2 * batch, |row| (row + batch) % (2 * batch), &like);
-            RowTargets::new(other_view, Some(one_key(rows, 2 * batch, |row| row, &like).bool()))
+        let targets = |rows: Range<usize>| RowTargets {
+            hidden: KeyLists::new(rows.clone().map(|row| [row])),
+            ..RowTargets::new(KeyLists::new(rows.map(|row| [(row + batch) % (2 * batch)])))
         };
-        let similarities = Similarities { queries: views.clone(), keys: views, scale, chunk: self.chunk };
+        let similarities = Similarities::new(views.clone(), views, scale, self.chunk);
         NtXentLossParts { loss: similarities.cross_entropy(&targets) / (2 * batch) as f64 }
     }
 }

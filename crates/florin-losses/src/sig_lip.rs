@@ -6,10 +6,9 @@
 //! Difference: scores exist a chunk of rows at a time, see `contrast`; value and gradients are the same.
 
 use burn::prelude::*;
-use burn::tensor::activation::sigmoid;
-use florin_backend::product;
+use florin_backend::{charge_pairs, product, unit_rows, with_gradient};
 
-use crate::contrast::{chunks, normalised, one_key, with_gradient};
+use crate::contrast::{chunks, joined};
 
 /// The loss.
 #[derive(Clone, Copy, Debug)]
@@ -51,30 +50,33 @@ impl SigLipLoss {
     pub fn forward(&self, image: Tensor<2>, text: Tensor<2>, log_scale: Tensor<1>, bias: Tensor<1>) -> SigLipLossParts {
         assert_eq!(text.dims(), image.dims(), "pictures and texts must be pairs");
         let [batch, _] = image.dims();
-        let (image, text, scale) = (normalised(image), normalised(text), log_scale.exp());
-        let (images, texts) = (image.clone().detach(), text.clone().detach());
-        let factor: Tensor<2> = scale.clone().detach().reshape([1, 1]);
-        let offset: Tensor<2> = bias.clone().detach().reshape([1, 1]);
-        let zero = scale.clone().detach().zeros_like();
+        let (image, text, scale) = (unit_rows(image), unit_rows(text), log_scale.exp());
+        let wanted = image.is_tracked() || text.is_tracked() || scale.is_tracked() || bias.is_tracked();
+        let (images, texts) = (image.clone().without_autodiff(), text.clone().without_autodiff());
+        let (factor, offset) = (scale.clone().without_autodiff(), bias.clone().without_autodiff());
+        let zero = factor.zeros_like();
         let (mut positive, mut negative, mut of_scale, mut of_bias) = (zero.clone(), zero.clone(), zero.clone(), zero);
         let (mut of_image, mut of_text) = (Vec::new(), texts.zeros_like());
         for rows in chunks(batch, self.chunk) {
             let some = images.clone().narrow(0, rows.start, rows.len());
             let products = product(some.clone(), texts.clone().transpose()); // [chunk, batch]
-            let pairs = one_key(rows, batch, |row| row, &images);
-            let signed = (pairs.clone() * 2.0 - 1.0) * (products.clone() * factor.clone() + offset.clone());
-            // −log σ(x) without overflow on either side.
-            let cost = signed.clone().neg().clamp_min(0.0) + signed.clone().abs().neg().exp().log1p();
-            positive = positive + (cost.clone() * pairs.clone()).sum() / batch as f64;
-            negative = negative + (cost * (pairs.clone().neg() + 1.0)).sum() / batch as f64;
-            let gradient = sigmoid(signed.neg()) * (pairs * -2.0 + 1.0) / batch as f64;
-            of_bias = of_bias + gradient.clone().sum();
-            of_scale = of_scale + (gradient.clone() * products).sum();
-            of_image.push(product(gradient.clone(), texts.clone()) * factor.clone());
-            of_text = of_text + product(gradient.transpose(), some) * factor.clone();
+            let charges = charge_pairs(products, rows.start, factor.clone(), offset.clone(), wanted);
+            positive = positive + charges.positive;
+            negative = negative + charges.negative;
+            let Some(gradient) = charges.gradient else { continue };
+            of_scale = of_scale + gradient.scale;
+            of_bias = of_bias + gradient.bias;
+            of_image.push(product(gradient.products.clone(), texts.clone()));
+            of_text = of_text + product(gradient.products.transpose(), some);
         }
-        let loss = with_gradient(positive.clone() + negative.clone(), image, Tensor::cat(of_image, 0));
-        let loss = with_gradient(with_gradient(loss, text, of_text), scale, of_scale);
-        SigLipLossParts { loss: with_gradient(loss, bias, of_bias), positive, negative }
+        let back = |value: Tensor<1>| if image.is_autodiff() { value.autodiff() } else { value };
+        let mut loss = back(positive.clone() + negative.clone());
+        if wanted {
+            loss = with_gradient(loss, image.clone(), joined(of_image, 0));
+            loss = with_gradient(with_gradient(loss, text, of_text), scale, of_scale);
+            loss = with_gradient(loss, bias, of_bias);
+        }
+        let of_pair = |sum: Tensor<1>| sum / batch as f64;
+        SigLipLossParts { loss: of_pair(loss), positive: of_pair(back(positive)), negative: of_pair(back(negative)) }
     }
 }

@@ -12,6 +12,7 @@
 //! Difference: one segment a field, several right answers.
 
 use burn::prelude::*;
+use florin_backend::{FieldScores, fuses, span_costs};
 
 /// Scores of the head.
 #[derive(Clone, Debug)]
@@ -57,14 +58,30 @@ impl SpanLoss {
         gold: Tensor<4, Bool>,
         weight: Tensor<2>,
     ) -> SpanLossParts {
+        let [_, fields, _] = scores.start.dims();
+        let costs = if fuses(&scores.start) {
+            let SpanScores { start, inside, end, none } = scores;
+            span_costs(FieldScores { start, inside, end, none }, lengths, gold, self.longest)
+        } else {
+            self.composed(&scores, lengths, gold)
+        };
+        let losses = costs * weight.clone(); // [batch, fields]
+        SpanLossParts {
+            loss: losses.clone().sum() / weight.clone().sum().clamp_min(1.0),
+            per_field: (losses.sum_dim(0) / weight.sum_dim(0).clamp_min(1.0)).reshape([fields]),
+        }
+    }
+
+    /// The cost of each field, `[batch, fields]`, by a matrix of all spans.
+    fn composed(&self, scores: &SpanScores, lengths: &[usize], gold: Tensor<4, Bool>) -> Tensor<2> {
         let [batch, fields, words] = scores.start.dims();
         let device = scores.start.device();
         let impossible = impossible_spans(lengths, words, self.longest, &device).expand([batch, fields, words, words]);
         // A gold span that cannot be chosen would make the probability of what is right zero, and the loss infinite.
         let gold = gold.bool_and(impossible.clone().bool_not());
-        let spans = span_scores(&scores).mask_fill(impossible, f32::NEG_INFINITY);
+        let spans = span_scores(scores).mask_fill(impossible, f32::NEG_INFINITY);
         let spans = spans.reshape([batch, fields, words * words]);
-        let none = scores.none.reshape([batch, fields, 1]);
+        let none = scores.none.clone().reshape([batch, fields, 1]);
 
         let has_gold = gold.clone().reshape([batch, fields, words * words]).any_dim(2); // [batch, fields, 1]
         let not_gold = gold.reshape([batch, fields, words * words]).bool_not();
@@ -72,11 +89,7 @@ impl SpanLoss {
         let right_none = none.clone().mask_fill(has_gold, f32::NEG_INFINITY);
         let all = log_sum_exp(Tensor::cat(vec![none, spans], 2));
         let right = log_sum_exp(Tensor::cat(vec![right_none, right_spans], 2));
-        let losses = (all - right) * weight.clone(); // [batch, fields]
-        SpanLossParts {
-            loss: losses.clone().sum() / weight.clone().sum().clamp_min(1.0),
-            per_field: (losses.sum_dim(0) / weight.sum_dim(0).clamp_min(1.0)).reshape([fields]),
-        }
+        all - right
     }
 }
 
@@ -84,10 +97,10 @@ impl SpanLoss {
 fn span_scores(scores: &SpanScores) -> Tensor<4> {
     let [_, _, words] = scores.inside.dims();
     // Sums up to and including each word, as a product with a triangle: one fast operation, with a fast gradient.
-    let triangle = Tensor::<2>::ones([words, words], &scores.inside.device()).triu(0).unsqueeze_dim::<3>(0);
+    let triangle = Tensor::<2>::ones([words, words], &scores.inside.device()).triu(0).cast(scores.inside.dtype());
     let [batch, fields, _] = scores.inside.dims();
     let flat = scores.inside.clone().reshape([1, batch * fields, words]);
-    let up_to = florin_backend::product(flat, triangle).reshape([batch, fields, words]);
+    let up_to = florin_backend::product(flat, triangle.unsqueeze_dim::<3>(0)).reshape([batch, fields, words]);
     let from = scores.start.clone() - (up_to.clone() - scores.inside.clone());
     let to = scores.end.clone() + up_to;
     from.unsqueeze_dim::<4>(3) + to.unsqueeze_dim::<4>(2)
@@ -209,5 +222,45 @@ mod tests {
         let gradients = loss.backward();
         let gradient = start.grad(&gradients).expect("start is tracked").into_data().try_to_vec::<f32>().expect("f32");
         assert!(gradient.iter().all(|g| g.is_finite()), "{gradient:?}");
+    }
+
+    #[test]
+    fn one_operation_in_f32_gives_what_many_give_in_f64() {
+        use crate::checking::{device, noise, values};
+        const SHAPE: [usize; 3] = [3, 2, 21];
+        let device = device();
+        let cases = [(4, [21, 17, 1]), (21, [21, 20, 0]), (1, [5, 21, 13])];
+        for (case, (longest, lengths)) in cases.into_iter().enumerate() {
+            let words = |seed: u64| crate::checking::double::<3>(SHAPE, &noise(seed, 126), &device) * 3.0;
+            let [start, inside, end] = [1, 2, 3].map(|seed| words(seed + 10 * case as u64).detach().require_grad());
+            let none = crate::checking::double::<2>([3, 2], &noise(4, 6), &device).require_grad();
+            // One field in three has no right span; some of the others' cannot be.
+            let right = |place: usize| !(place / 441).is_multiple_of(3) && (place * 7919) % 401 < 3;
+            let marks: Vec<bool> = (0..6 * 441).map(right).collect();
+            let gold = Tensor::<4, Bool>::from_data(TensorData::new(marks, [3, 2, 21, 21]), &device);
+            let single = |x: &Tensor<3>| x.clone().detach().cast(burn::tensor::DType::F32).detach().require_grad();
+            let narrow = [single(&start), single(&inside), single(&end)];
+            let narrow_none = none.clone().detach().cast(burn::tensor::DType::F32).detach().require_grad();
+            let loss = |[start, inside, end]: [Tensor<3>; 3], none: Tensor<2>| {
+                let weight = Tensor::<2>::from_floats([[1.0, 2.0], [0.5, 0.0], [3.0, 1.0]], &device).cast(none.dtype());
+                SpanLoss { longest }.forward(SpanScores { start, inside, end, none }, &lengths, gold.clone(), weight)
+            };
+            let wide = [start, inside, end];
+            let [exact, found] = [loss(wide.clone(), none.clone()), loss(narrow.clone(), narrow_none.clone())];
+            let near = |what: &str, found: Vec<f64>, exact: Vec<f64>| {
+                let worst = found.iter().zip(&exact).map(|(one, other)| (one - other).abs()).fold(0.0, f64::max);
+                assert!(found.len() == exact.len() && worst < 1e-5, "case {case}, {what}: {worst}");
+            };
+            near("fields", values(found.per_field), values(exact.per_field));
+            let (exact, found) = (exact.loss.backward(), found.loss.backward());
+            for (one, other) in narrow.iter().zip(&wide) {
+                near("words", values(one.grad(&found).expect("tracked")), values(other.grad(&exact).expect("tracked")));
+            }
+            near(
+                "none",
+                values(narrow_none.grad(&found).expect("tracked")),
+                values(none.grad(&exact).expect("tracked")),
+            );
+        }
     }
 }

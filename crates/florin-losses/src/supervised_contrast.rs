@@ -6,9 +6,13 @@
 //! Difference: the form with the sum outside the logarithm, the paper's better one. A sample that is alone in its class has nothing
 //! to be drawn to: it competes, but the mean is over the others.
 
-use burn::prelude::*;
+use std::collections::HashMap;
+use std::ops::Range;
 
-use crate::contrast::{RowTargets, Similarities, normalised, one_key};
+use burn::prelude::*;
+use florin_backend::{KeyLists, RowTargets, unit_rows};
+
+use crate::contrast::Similarities;
 
 /// The loss.
 #[derive(Clone, Copy, Debug)]
@@ -46,23 +50,17 @@ impl SupervisedContrastLoss {
     pub fn forward(&self, samples: Tensor<2>, classes: &[usize]) -> SupervisedContrastLossParts {
         let [batch, _] = samples.dims();
         assert_eq!(classes.len(), batch, "one class a sample is needed");
-        let samples = normalised(samples);
-        let like = samples.clone().detach();
-        let others = |row: usize| (0..batch).filter(|&other| other != row && classes[other] == classes[row]).count();
-        let positives: Vec<usize> = (0..batch).map(others).collect();
-        let anchors = positives.iter().filter(|&&count| count > 0).count();
+        let samples = unit_rows(samples);
+        let mut members: HashMap<usize, Vec<usize>> = HashMap::new();
+        classes.iter().enumerate().for_each(|(row, &class)| members.entry(class).or_default().push(row));
+        let anchors: usize = members.values().map(Vec::len).filter(|&count| count > 1).sum();
+        let others = |row: usize| members[&classes[row]].iter().copied().filter(move |&other| other != row);
         let scale = Tensor::<1>::from_floats([1.0], &samples.device()).cast(samples.dtype()) / self.temperature;
-        let targets = |rows: std::ops::Range<usize>| {
-            let weight = |row: usize, other: usize| {
-                let drawn = other != row && classes[other] == classes[row];
-                if drawn { 1.0 / positives[row] as f32 } else { 0.0 }
-            };
-            let values: Vec<f32> =
-                rows.clone().flat_map(|row| (0..batch).map(move |other| weight(row, other))).collect();
-            let weights = Tensor::<2>::from_data(TensorData::new(values, [rows.len(), batch]), &like.device());
-            RowTargets::new(weights.cast(like.dtype()), Some(one_key(rows, batch, |row| row, &like).bool()))
+        let targets = |rows: Range<usize>| RowTargets {
+            hidden: KeyLists::new(rows.clone().map(|row| [row])),
+            ..RowTargets::new(KeyLists::new(rows.map(others)))
         };
-        let similarities = Similarities { queries: samples.clone(), keys: samples, scale, chunk: self.chunk };
+        let similarities = Similarities::new(samples.clone(), samples, scale, self.chunk);
         SupervisedContrastLossParts { loss: similarities.cross_entropy(&targets) / anchors.max(1) as f64, anchors }
     }
 }

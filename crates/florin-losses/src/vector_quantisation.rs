@@ -8,6 +8,7 @@
 
 use burn::module::Param;
 use burn::prelude::*;
+use burn::tensor::IndexingUpdateOp;
 use florin_backend::product;
 
 use crate::LossError;
@@ -139,7 +140,7 @@ fn quantised(
     let number = counts.clone().float().cast(x.dtype()).sum().clamp_min(1.0) * dim as f64;
     let commitment = (x.clone() - fixed.clone()).square().sum() / number.clone();
     let codebook = if learns { (still.clone() - chosen).square().sum() / number } else { commitment.zeros_like() };
-    let use_of_codes = choices(ids.clone(), counts, codes.dims()[0], &still);
+    let chosen_times = times(ids.clone(), counts, codes.dims()[0], &still);
     Quantised {
         // The value is the code's to the last bit: what is added is zero.
         vectors: fixed + (x - still),
@@ -147,7 +148,7 @@ fn quantised(
         loss: codebook.clone() + commitment.clone() * commitment_weight,
         codebook,
         commitment,
-        perplexity: perplexity(use_of_codes),
+        perplexity: perplexity(chosen_times),
     }
 }
 
@@ -169,9 +170,15 @@ fn choices(ids: Tensor<1, Int>, counts: Tensor<1, Bool>, codes: usize, like: &Te
     (here.float() * counts.float().unsqueeze_dim::<2>(1)).cast(like.dtype())
 }
 
+/// How often each code was chosen by rows that count, `[codes]`.
+fn times(ids: Tensor<1, Int>, counts: Tensor<1, Bool>, codes: usize, like: &Tensor<2>) -> Tensor<1> {
+    let none = Tensor::<1>::zeros([codes], &like.device()).cast(like.dtype());
+    none.select_assign(0, ids, counts.float().cast(like.dtype()), IndexingUpdateOp::Add)
+}
+
 /// The exponential of the entropy of how often codes are used, `[1]`.
-fn perplexity(choices: Tensor<2>) -> Tensor<1> {
-    let shares = choices.clone().sum_dim(0) / choices.sum().clamp_min(1.0).unsqueeze();
+fn perplexity(times: Tensor<1>) -> Tensor<1> {
+    let shares = times.clone() / times.sum().clamp_min(1.0);
     // Below the least share there can be, and above what f32 cannot take the logarithm of.
     let entropy = (shares.clone() * shares.clamp_min(1e-30).log()).sum().neg();
     entropy.exp()

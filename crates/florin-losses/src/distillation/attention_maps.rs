@@ -10,8 +10,9 @@
 
 use burn::prelude::*;
 
-use super::divergence::divergences;
-use crate::counting::{blanked, counted};
+use florin_backend::{Counting, divergences, squared_differences};
+
+use crate::counting::counted;
 
 /// What is compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,9 +40,6 @@ pub struct AttentionScores {
     pub teacher: Tensor<4>,
 }
 
-/// Scores of hidden keys, as attention itself has them.
-const HIDDEN: f64 = -1e30;
-
 impl AttentionDistillation {
     /// The mean, `[1]`; zero where nothing counts.
     ///
@@ -58,25 +56,20 @@ impl AttentionDistillation {
         let [batch, heads, from, to] = student.dims();
         assert_eq!(teacher.dims(), student.dims(), "student and teacher must have the same heads and positions");
         assert_eq!((queries.dims(), keys.dims()), ([batch, from], [batch, to]), "one mark a query and a key");
-        let all = [batch, heads, from, to];
-        let asked = queries.clone().unsqueeze_dim::<3>(1).unsqueeze_dim::<4>(3).expand(all);
-        let seen = keys.unsqueeze_dim::<3>(1).unsqueeze_dim::<4>(1).expand(all);
         let rows = batch * heads * from;
-        let flat = |x: Tensor<4>| x.reshape([rows, to]);
-        let clean = |x: Tensor<4>| flat(blanked(blanked(x, asked.clone()), seen.clone()));
-        let (student, teacher) = (clean(student), clean(teacher.detach()));
-        let asked = asked.reshape([rows, to]);
-        let seen = seen.reshape([rows, to]);
+        // Detached before anything is done with it: what Burn notes of that would stay, as nothing ever goes back through it.
+        let (student, teacher) = (student.reshape([rows, to]), teacher.detach().reshape([rows, to]));
+        let asked = queries.clone().unsqueeze_dim::<3>(1).expand([batch, heads, from]);
+        let counting = Counting { rows: asked.clone().reshape([rows]), columns: Some(keys.clone()) };
         match self.target {
             AttentionTarget::Scores => {
-                let both = asked.float() * seen.float();
-                counted((student - teacher).square(), both.equal_elem(1.0)).mean
+                let number = |marks: Tensor<2, Bool>| marks.float().cast(student.dtype()).sum_dim(1);
+                let compared = (number(queries) * number(keys)).sum() * heads as f64;
+                squared_differences(student, teacher, counting).sum() / compared.clamp_min(1.0)
             }
             AttentionTarget::Maps => {
-                let hide = |x: Tensor<2>| x.mask_fill(seen.clone().bool_not(), HIDDEN);
-                let costs = divergences(hide(teacher), hide(student)).reshape([batch * heads, from]);
-                let asked = queries.unsqueeze_dim::<3>(1).expand([batch, heads, from]).reshape([batch * heads, from]);
-                counted(costs, asked).mean
+                let costs = divergences(teacher, student, 1.0, counting).reshape([batch * heads, from]);
+                counted(costs, asked.reshape([batch * heads, from])).mean
             }
         }
     }

@@ -14,10 +14,13 @@
 use std::ops::Range;
 
 use burn::prelude::*;
-use florin_backend::{log_softmax, product};
+use florin_backend::{
+    Counting, KeyLists, RowTargets, charge_rows, divergences, log_likelihood, product, softmax, squared_differences,
+    unit_rows, with_gradient,
+};
 
 use crate::LossError;
-use crate::contrast::{chunks, normalised, one_key, with_gradient};
+use crate::contrast::{chunks, joined};
 use crate::error::check;
 
 /// The loss; what each part weighs. The defaults are those of the authors' scripts.
@@ -106,29 +109,23 @@ impl ClipDistillation {
         assert_eq!([teacher.text.dims(), student.image_projected.dims()], [shape; 2], "the teacher's size is needed");
         assert_eq!(student.text_projected.dims(), shape, "the teacher's size is needed");
         assert_eq!((student.image.dims()[0], student.text.dims()[0]), (shape[0], shape[0]), "rows must be pairs");
-        let [image, text] = [teacher.image, teacher.text].map(|x| normalised(x.detach()));
-        let [near_image, near_text] = [student.image_projected, student.text_projected].map(normalised);
-        let [own_image, own_text] = [student.image, student.text].map(normalised);
-        let scale = student.log_scale.exp();
-        let between = student.interactive_log_scale.exp();
-        let wanted = Wanted { image: image.clone(), text: text.clone(), scale: teacher.log_scale.detach().exp() };
-        let error = |one: Tensor<2>, other: Tensor<2>| (one - other).square().mean();
+        let [image, text] = [teacher.image, teacher.text].map(|x| unit_rows(x.detach()));
+        let [near_image, near_text] = [student.image_projected, student.text_projected].map(unit_rows);
+        let [own_image, own_text] = [student.image, student.text].map(unit_rows);
         let feature = error(near_image.clone(), image.clone()) + error(near_text.clone(), text.clone());
-        let charge = |queries: &Tensor<2>, keys: &Tensor<2>, scale: &Tensor<1>, wanted: WantedRows<'_>| {
-            divergence(
-                Scores { queries: queries.clone(), keys: keys.clone(), scale: scale.clone() },
-                wanted,
-                self.chunk,
-            )
+        let between = student.interactive_log_scale.exp();
+        let scores = |queries: &Tensor<2>, keys: &Tensor<2>, scale: &Tensor<1>| Scores {
+            queries: queries.clone(),
+            keys: keys.clone(),
+            scale: scale.clone(),
         };
-        let (to_text, to_image) = (|rows| wanted.texts(rows), |rows| wanted.images(rows));
-        let pairs = |rows: Range<usize>| one_key(rows, shape[0], |row| row, &image);
-        let interactive =
-            (charge(&near_image, &text, &between, &pairs) + charge(&near_text, &image, &between, &pairs)) / 2.0;
-        let interactive_relation =
-            (charge(&near_image, &text, &between, &to_text) + charge(&near_text, &image, &between, &to_image)) / 2.0;
-        let relation =
-            (charge(&own_image, &own_text, &scale, &to_text) + charge(&own_text, &own_image, &scale, &to_image)) / 2.0;
+        let all = AllScores {
+            near: [scores(&near_image, &text, &between), scores(&near_text, &image, &between)],
+            own: scores(&own_image, &own_text, &student.log_scale.exp()),
+            wanted: scores(&image, &text, &teacher.log_scale.detach().exp()),
+        };
+        let contrasts = if shape[0] > self.chunk { all.in_chunks(self.chunk) } else { all.at_once() };
+        let Contrasts { interactive, interactive_relation, relation } = contrasts;
         let loss = feature.clone() * self.feature
             + interactive.clone() * self.interactive
             + interactive_relation.clone() * self.interactive_relation
@@ -137,33 +134,67 @@ impl ClipDistillation {
     }
 }
 
-/// What rows should look like: `[rows, keys]`, each summing to one.
-type WantedRows<'a> = &'a dyn Fn(Range<usize>) -> Tensor<2>;
-
-/// The teacher's normalised vectors and its scale.
-struct Wanted {
-    image: Tensor<2>,
-    text: Tensor<2>,
-    scale: Tensor<1>,
+/// The mean square of differences, `[1]`; `other` gets no gradient.
+fn error(one: Tensor<2>, other: Tensor<2>) -> Tensor<1> {
+    let [rows, columns] = one.dims();
+    let all = Tensor::<1, Bool>::full([rows], true, &one.device());
+    squared_differences(one, other, Counting::rows(all)).sum() / (rows * columns).max(1) as f64
 }
 
-impl Wanted {
-    /// How likely the teacher finds each text for some pictures.
-    fn texts(&self, rows: Range<usize>) -> Tensor<2> {
-        self.shares(&self.image, &self.text, rows)
+/// Every score there is.
+struct AllScores {
+    /// The student's pictures among the teacher's texts, and its texts among the teacher's pictures.
+    near: [Scores; 2],
+    /// The student's pictures among its texts.
+    own: Scores,
+    /// The teacher's pictures among its texts.
+    wanted: Scores,
+}
+
+/// What scores cost, `[1]` each.
+struct Contrasts {
+    interactive: Tensor<1>,
+    interactive_relation: Tensor<1>,
+    relation: Tensor<1>,
+}
+
+impl AllScores {
+    /// Of a batch that is no more than a chunk: the scores of each pair of sides are computed once, and read by rows and by columns.
+    fn at_once(self) -> Contrasts {
+        let [pairs, _] = self.own.queries.dims();
+        let [to_text, to_image] = self.near.map(|scores| scores.all());
+        let (own, wanted) = (self.own.all(), self.wanted.all());
+        let places = Tensor::<1, Int>::arange(0..pairs as i64, &own.device());
+        let rows = Counting::rows(Tensor::<1, Bool>::full([pairs], true, &own.device()));
+        let pick = |scores: &Tensor<2>| log_likelihood(scores.clone(), places.clone()).mean().neg();
+        let gap = |wanted: &Tensor<2>, scores: &Tensor<2>| {
+            divergences(wanted.clone(), scores.clone(), 1.0, rows.clone()).mean()
+        };
+        let turned = wanted.clone().transpose();
+        Contrasts {
+            interactive: (pick(&to_text) + pick(&to_image)) / 2.0,
+            interactive_relation: (gap(&wanted, &to_text) + gap(&turned, &to_image)) / 2.0,
+            relation: (gap(&wanted, &own) + gap(&turned, &own.transpose())) / 2.0,
+        }
     }
 
-    /// How likely it finds each picture for some texts.
-    fn images(&self, rows: Range<usize>) -> Tensor<2> {
-        self.shares(&self.text, &self.image, rows)
-    }
-
-    fn shares(&self, queries: &Tensor<2>, keys: &Tensor<2>, rows: Range<usize>) -> Tensor<2> {
-        let some = queries.clone().narrow(0, rows.start, rows.len());
-        log_softmax(product(some, keys.clone().transpose()) * self.scale.clone().unsqueeze(), 1).exp()
+    /// So many rows at a time.
+    fn in_chunks(self, chunk: usize) -> Contrasts {
+        let (turned_own, turned_wanted) = (self.own.turned(), self.wanted.turned());
+        let [near_image, near_text] = self.near;
+        let of_image = near_image.compared(&self.wanted, true, chunk);
+        let of_text = near_text.compared(&turned_wanted, true, chunk);
+        let forth = self.own.compared(&self.wanted, false, chunk).divergence;
+        let back = turned_own.compared(&turned_wanted, false, chunk).divergence;
+        Contrasts {
+            interactive: (of_image.contrast + of_text.contrast) / 2.0,
+            interactive_relation: (of_image.divergence + of_text.divergence) / 2.0,
+            relation: (forth + back) / 2.0,
+        }
     }
 }
 
+/// Scores of pairs: each row of queries against every key.
 struct Scores {
     /// `[rows, dim]`
     queries: Tensor<2>,
@@ -173,30 +204,107 @@ struct Scores {
     scale: Tensor<1>,
 }
 
-/// `mean KL(wanted ‖ softmax(scores))` over rows, `[1]`, with gradients of queries, keys and scale in closed form; for a wanted row that is sure
-/// it is the cross-entropy.
-fn divergence(scores: Scores, wanted: WantedRows<'_>, chunk: usize) -> Tensor<1> {
-    let (queries, keys, scale) =
-        (scores.queries.clone().detach(), scores.keys.clone().detach(), scores.scale.clone().detach());
-    let [rows, _] = queries.dims();
-    let factor: Tensor<2> = scale.clone().unsqueeze();
-    let (mut value, mut of_scale) = (scale.zeros_like(), scale.zeros_like());
-    let (mut of_queries, mut of_keys) = (Vec::new(), keys.zeros_like());
-    for place in chunks(rows, chunk) {
-        let some = queries.clone().narrow(0, place.start, place.len());
-        let products = product(some.clone(), keys.clone().transpose()); // [chunk, keys]
-        let found = log_softmax(products.clone() * factor.clone(), 1);
-        let wanted = wanted(place);
-        // Below 1e-30 a share times its logarithm is nothing, and zero has no logarithm.
-        let gaps = wanted.clone().clamp_min(1e-30).log() - found.clone();
-        value = value + (wanted.clone() * gaps).sum() / rows as f64;
-        let gradient = (found.exp() - wanted) / rows as f64;
-        of_scale = of_scale + (gradient.clone() * products).sum();
-        of_queries.push(product(gradient.clone(), keys.clone()) * factor.clone());
-        of_keys = of_keys + product(gradient.transpose(), some) * factor.clone();
+/// What scores cost beside a teacher's, `[1]` each, means over rows, with gradients of queries, keys and scale in closed form.
+struct Compared {
+    /// Cross-entropy of each row's own key; zero where it is not asked for.
+    contrast: Tensor<1>,
+    /// `mean KL(wanted ‖ scores)`
+    divergence: Tensor<1>,
+}
+
+impl Scores {
+    /// All of them, `[rows, keys]`.
+    fn all(&self) -> Tensor<2> {
+        product(self.queries.clone(), self.keys.clone().transpose()) * self.scale.clone().unsqueeze()
     }
-    let value = with_gradient(value, scores.queries, Tensor::cat(of_queries, 0));
-    with_gradient(with_gradient(value, scores.keys, of_keys), scores.scale, of_scale)
+
+    /// Each key against every row of queries.
+    fn turned(&self) -> Self {
+        Self { queries: self.keys.clone(), keys: self.queries.clone(), scale: self.scale.clone() }
+    }
+
+    /// Scores of some rows, `[rows, keys]`, not yet scaled.
+    fn products(&self, place: &Range<usize>) -> Tensor<2> {
+        let some = self.queries.clone().narrow(0, place.start, place.len());
+        product(some, self.keys.clone().transpose())
+    }
+
+    /// The same outside every graph.
+    fn constant(&self) -> Self {
+        let [queries, keys] = [&self.queries, &self.keys].map(|x| x.clone().without_autodiff());
+        Self { queries, keys, scale: self.scale.clone().without_autodiff() }
+    }
+
+    /// Beside `wanted`, whose scores exist only as long as these do: so many rows at a time.
+    fn compared(self, wanted: &Scores, own: bool, chunk: usize) -> Compared {
+        let (fixed, wanted) = (self.constant(), wanted.constant());
+        let [rows, _] = fixed.queries.dims();
+        let tracked = self.queries.is_tracked() || self.keys.is_tracked() || self.scale.is_tracked();
+        let (mut contrast, mut divergence) = (Charged::new(&fixed), Charged::new(&fixed));
+        for place in chunks(rows, chunk) {
+            let products = fixed.products(&place);
+            let factor: Tensor<2> = fixed.scale.clone().unsqueeze();
+            let scores = products.clone() * factor.clone();
+            let wanted_scores = wanted.products(&place) * wanted.scale.clone().unsqueeze();
+            let all = Tensor::<1, Bool>::full([place.len()], true, &scores.device());
+            let costs = divergences(wanted_scores.clone(), scores.clone(), 1.0, Counting::rows(all));
+            divergence.value = divergence.value + costs.sum();
+            if tracked {
+                let gap = softmax(scores, 1) - softmax(wanted_scores, 1);
+                let of_scale = (gap.clone() * products.clone()).sum();
+                divergence.add(&self, &fixed, &place, gap * factor, of_scale);
+            }
+            if own {
+                let targets = RowTargets::new(KeyLists::new(place.clone().map(|row| [row])));
+                let charges = charge_rows(products, fixed.scale.clone(), &targets, tracked);
+                contrast.value = contrast.value + charges.costs.sum();
+                if let Some(gradient) = charges.gradient {
+                    contrast.add(&self, &fixed, &place, gradient.products, gradient.scale);
+                }
+            }
+        }
+        Compared { contrast: contrast.mean(&self), divergence: divergence.mean(&self) }
+    }
+}
+
+/// A sum over rows, and its gradient of whatever is part of a graph.
+struct Charged {
+    value: Tensor<1>,
+    of_queries: Vec<Tensor<2>>,
+    of_keys: Option<Tensor<2>>,
+    of_scale: Tensor<1>,
+}
+
+impl Charged {
+    fn new(like: &Scores) -> Self {
+        let zero = like.scale.zeros_like();
+        Self { value: zero.clone(), of_queries: Vec::new(), of_keys: None, of_scale: zero }
+    }
+
+    /// The gradient of some rows' products.
+    fn add(&mut self, of: &Scores, fixed: &Scores, place: &Range<usize>, products: Tensor<2>, scale: Tensor<1>) {
+        self.of_scale = self.of_scale.clone() + scale;
+        if of.queries.is_tracked() {
+            self.of_queries.push(product(products.clone(), fixed.keys.clone()));
+        }
+        if of.keys.is_tracked() {
+            let some = fixed.queries.clone().narrow(0, place.start, place.len());
+            let of_keys = product(products.transpose(), some);
+            self.of_keys = Some(self.of_keys.take().map_or(of_keys.clone(), |sum| sum + of_keys));
+        }
+    }
+
+    fn mean(self, of: &Scores) -> Tensor<1> {
+        let [rows, _] = of.queries.dims();
+        let mut value = if of.queries.is_autodiff() { self.value.autodiff() } else { self.value };
+        if !self.of_queries.is_empty() {
+            value = with_gradient(value, of.queries.clone(), joined(self.of_queries, 0));
+        }
+        if let Some(of_keys) = self.of_keys {
+            value = with_gradient(value, of.keys.clone(), of_keys);
+        }
+        with_gradient(value, of.scale.clone(), self.of_scale) / rows as f64
+    }
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@
 
 use burn::prelude::*;
 
-use super::divergence::divergences;
+use florin_backend::{Counting, divergences};
+
 use crate::LossError;
-use crate::counting::{blanked, counted};
+use crate::counting::counted;
 use crate::error::check;
 use crate::token_costs::{TokenTargets, token_costs};
 
@@ -98,7 +99,7 @@ impl TokenDistillation {
         let token = match self.answer {
             TeacherAnswer::Hard => {
                 let [rows, _] = teacher.dims();
-                let answers = blanked(teacher.detach(), counts.clone().unsqueeze_dim::<2>(1)).argmax(1).reshape([rows]);
+                let answers = teacher.detach().argmax(1).reshape([rows]);
                 cross_entropy(token, answers, counts)
             }
             TeacherAnswer::Soft { temperature } => soft(token, teacher, temperature, counts),
@@ -125,9 +126,7 @@ fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>, counts: Tensor<1, Bo
 /// The divergence over the number of elements, times T², `[1]`.
 fn soft(token: Tensor<2>, teacher: Tensor<2>, temperature: f64, counts: Tensor<1, Bool>) -> Tensor<1> {
     let [_, classes] = token.dims();
-    let here = counts.clone().unsqueeze_dim::<2>(1);
-    let soften = |logits: Tensor<2>| blanked(logits, here.clone()) / temperature;
-    let costs = divergences(soften(teacher), soften(token));
+    let costs = divergences(teacher, token, temperature, Counting::rows(counts.clone()));
     let mean = counted(costs.unsqueeze_dim::<2>(0), counts.unsqueeze_dim::<2>(0)).mean;
     mean * (temperature * temperature / classes as f64)
 }
@@ -184,7 +183,8 @@ mod tests {
         let soft =
             distilled(TeacherAnswer::Soft { temperature: 3.0 }, heads.clone(), teacher.clone(), &[true; 3]).token;
         let token = heads.narrow(0, 1, 1).reshape([3, 4]);
-        let costs = values(divergences(teacher / 3.0, token / 3.0));
+        let all = Counting::rows(marks([3], &[true; 3], &device));
+        let costs = values(divergences(teacher / 3.0, token / 3.0, 1.0, all));
         assert!((number(soft) - 9.0 * costs.iter().sum::<f64>() / 12.0).abs() < 1e-6);
     }
 

@@ -9,6 +9,7 @@
 //! Difference: none.
 
 use burn::prelude::*;
+use florin_backend::{Counting, cosines, squared_differences};
 use florin_nn::Linear;
 
 use crate::counting::{blanked, counted};
@@ -66,29 +67,22 @@ impl FeatureDistillation {
     /// If the sizes differ after the projection.
     pub fn forward(&self, student: Tensor<3>, teacher: Tensor<3>, counts: Tensor<2, Bool>) -> FeatureDistillationParts {
         let here = counts.clone().unsqueeze_dim::<3>(2);
-        let student = blanked(student, here.clone());
+        let student = blanked(student, here);
         let student = match &self.projection {
             Some(projection) => projection.forward(student),
             None => student,
         };
         assert_eq!(student.dims(), teacher.dims(), "features of one size are compared: a projection is needed");
-        let [batch, seq, _] = student.dims();
-        let teacher = blanked(teacher.detach(), here);
+        let [batch, seq, dim] = student.dims();
+        let [student, teacher] = [student, teacher.detach()].map(|x| x.reshape([batch * seq, dim]));
+        let rows = counts.clone().reshape([batch * seq]);
         let costs = match self.error {
-            FeatureError::Square => (student - teacher).square().mean_dim(2),
-            FeatureError::Cosine => cosines(student, teacher).neg() + 1.0,
+            FeatureError::Square => squared_differences(student, teacher, Counting::rows(rows)) / dim as f64,
+            FeatureError::Cosine => cosines(student, teacher, rows, EPSILON).neg() + 1.0,
         };
         let means = counted(costs.reshape([batch, seq]), counts);
         FeatureDistillationParts { loss: means.mean, per_row: means.per_row }
     }
-}
-
-/// `[batch, seq, 1]`
-fn cosines(one: Tensor<3>, other: Tensor<3>) -> Tensor<3> {
-    // One after the other, so that squares of squares never meet.
-    let length = |x: &Tensor<3>| (x.clone().square().sum_dim(2) + EPSILON).sqrt();
-    let (of_one, of_other) = (length(&one), length(&other));
-    (one / of_one * (other / of_other)).sum_dim(2)
 }
 
 #[cfg(test)]

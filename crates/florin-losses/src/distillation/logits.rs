@@ -8,9 +8,10 @@
 
 use burn::prelude::*;
 
-use super::divergence::divergences;
+use florin_backend::{Counting, divergences};
+
 use crate::LossError;
-use crate::counting::{blanked, counted};
+use crate::counting::counted;
 use crate::error::check;
 use crate::token_costs::{TokenTargets, token_costs};
 
@@ -87,9 +88,7 @@ impl LogitDistillation {
     /// If teacher and student do not have the same classes.
     pub fn soft(&self, student: Tensor<2>, teacher: Tensor<2>, counts: Tensor<1, Bool>) -> Tensor<1> {
         assert_eq!(student.dims(), teacher.dims(), "student and teacher must have the same rows and classes");
-        let here = counts.clone().unsqueeze_dim::<2>(1);
-        let soften = |logits: Tensor<2>| blanked(logits, here.clone()) / self.temperature;
-        let costs = divergences(soften(teacher), soften(student));
+        let costs = divergences(teacher, student, self.temperature, Counting::rows(counts.clone()));
         let mean = counted(costs.unsqueeze_dim::<2>(0), counts.unsqueeze_dim::<2>(0)).mean;
         mean * (self.temperature * self.temperature)
     }

@@ -4,7 +4,6 @@
 mod attention_maps;
 mod clip_pairs;
 mod distillation_token;
-mod divergence;
 mod features;
 mod logits;
 mod relations;

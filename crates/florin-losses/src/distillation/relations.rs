@@ -8,7 +8,7 @@
 //! counting those that are zero by definition.
 
 use burn::prelude::*;
-use florin_backend::product;
+use florin_backend::{Counting, huber_differences, product};
 
 use crate::LossError;
 use crate::error::check;
@@ -60,10 +60,15 @@ impl RelationDistillation {
         let (student, teacher) = (Apart::of(student), Apart::of(teacher.detach()));
         let pairs = (batch * batch.saturating_sub(1)).max(1);
         let triples = (pairs * batch.saturating_sub(2)).max(1);
-        let distance = huber(student.scaled() - teacher.scaled()).sum() / pairs as f64;
+        let device = student.lengths.device();
+        let all = |rows: usize| Tensor::<1, Bool>::full([rows], true, &device);
+        let gaps = huber_differences(student.scaled(), teacher.scaled(), Counting::rows(all(batch)));
+        let distance = gaps.sum() / pairs as f64;
         let angle = if self.angle > 0.0 {
-            let different = different_triples(batch, &distance.device());
-            huber((student.cosines() - teacher.cosines()).mask_fill(different.bool_not(), 0.0)).sum() / triples as f64
+            let columns = Some(different_seconds(batch, &device));
+            let [student, teacher] = [student, teacher].map(|apart| apart.cosines().reshape([batch * batch, batch]));
+            let rows = all(batch * batch);
+            huber_differences(student, teacher, Counting { rows, columns }).sum() / triples as f64
         } else {
             distance.zeros_like()
         };
@@ -107,18 +112,12 @@ impl Apart {
     }
 }
 
-/// `½x²` up to one, then a line.
-fn huber<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    let size = x.abs();
-    let near = size.clone().clamp_max(1.0);
-    near.clone().square() * 0.5 + (size - near)
-}
-
-/// True where all three samples differ, `[batch, batch, batch]`.
-fn different_triples(batch: usize, device: &Device) -> Tensor<3, Bool> {
-    let all =
-        (0..batch).flat_map(|i| (0..batch).flat_map(move |j| (0..batch).map(move |k| i != j && i != k && j != k)));
-    Tensor::from_data(TensorData::new(all.collect::<Vec<bool>>(), [batch, batch, batch]), device)
+/// True where the second and the third of a triple differ, `[batch · batch, batch]`. Where the first is one of them there is no angle, and both cosines
+/// are zero.
+fn different_seconds(batch: usize, device: &Device) -> Tensor<2, Bool> {
+    let marks: Vec<bool> = (0..batch * batch).map(|place| place / batch != place % batch).collect();
+    let marks = Tensor::<3, Bool>::from_data(TensorData::new(marks, [1, batch, batch]), device);
+    marks.expand([batch, batch, batch]).reshape([batch * batch, batch])
 }
 
 #[cfg(test)]
@@ -150,7 +149,9 @@ mod tests {
 
     #[test]
     fn gaps_are_squared_up_to_one_and_counted_as_they_are_beyond() {
-        let found = values(huber(single([4], &[0.5, -1.0, 3.0, -10.0], &device())));
+        let gaps: Tensor<2> = single([4, 1], &[0.5, -1.0, 3.0, -10.0], &device());
+        let all = Counting::rows(Tensor::full([4], true, &gaps.device()));
+        let found = values(huber_differences(gaps.clone(), gaps.zeros_like(), all));
         assert_eq!(found, [0.125, 0.5, 2.5, 9.5]);
     }
 
