@@ -4,6 +4,7 @@
 #[path = "../../crates/florin-backend/src/kernels"]
 mod kernels {
     pub(crate) mod activation;
+    pub(crate) mod finite;
     pub(crate) mod float_math;
     pub(crate) mod packed;
 }

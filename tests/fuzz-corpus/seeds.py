@@ -60,6 +60,22 @@ def safetensors_files() -> None:
     save_file(reference, folder("reference") / "good_small.safetensors")
 
 
+def packed_file() -> None:
+    """Weights as Florin packs them, of every precision, in parts, and turned."""
+    described = {
+        "a": {"precision": "f32", "shape": [4, 3], "parts": 1, "turned": False},
+        "b": {"precision": "int8", "shape": [4, 2], "parts": 2, "turned": False},
+        "c": {"precision": "bf16", "shape": [3, 2], "parts": 1, "turned": True},
+        "weight": {"precision": "f32", "shape": [2, 2], "parts": 1, "turned": False},
+    }
+    # Panels fill 32 columns; inner places stand together by four in eight bits and by two in sixteen.
+    tensors = {"a": numbers(32 * 3), "weight": numbers(32 * 2), "c": numbers(32 * 4).to(torch.bfloat16), "bias": numbers(2)}
+    for part in ["b/0", "b/1"]:
+        tensors |= {part: (numbers(32 * 4) % 100).to(torch.int8), part + "/scales": torch.full((32,), 0.01)}
+    table = json.dumps({"version": 1, "weights": described})
+    save_file(tensors, folder("safetensors") / "good_packed.safetensors", metadata={"florin.packed": table})
+
+
 def ctranslate2_files() -> None:
     """Matrices in whole numbers with scales, a half, a number, and an alias."""
 
@@ -174,6 +190,7 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     torch_files()
     safetensors_files()
+    packed_file()
     ctranslate2_files()
     sound_files()
     json_files()

@@ -2,7 +2,7 @@
 
 use burn::prelude::Device;
 
-/// A device that cannot be had.
+/// A device that cannot be had, or a weight.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackendError {
@@ -13,6 +13,18 @@ pub enum BackendError {
         found: String,
         /// The devices of this build.
         compiled: String,
+    },
+    /// Bytes that are no packed weight.
+    #[error("not a packed weight of {input} inputs and {output} outputs in {format}: {reason}")]
+    PackedWeight {
+        /// Numbers that it takes.
+        input: usize,
+        /// Numbers that it gives.
+        output: usize,
+        /// How it would be rounded.
+        format: &'static str,
+        /// What is wrong.
+        reason: String,
     },
     /// A device that this build leaves out.
     #[error("device `{found}` is not part of this build (it has {compiled}); build with `--features {found}`")]

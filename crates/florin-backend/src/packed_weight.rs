@@ -5,6 +5,7 @@ use std::sync::Arc;
 use burn::backend::Flex;
 use burn::prelude::*;
 use burn::tensor::DType;
+use bytes::Bytes;
 
 use crate::fused::{self, serves};
 use crate::kernels::activation::is_fused;
@@ -12,12 +13,13 @@ use crate::kernels::packed::Panels;
 use crate::kernels::packed::bf16::Bf16;
 use crate::kernels::packed::int8::{Int8, LONGEST};
 use crate::kernels::packed::single::Single;
-use crate::{Activation, activation, linear_activation};
+use crate::{Activation, BackendError, activation, linear_activation};
 
 /// How weights are rounded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WeightFormat {
     /// Not at all.
+    #[default]
     F32,
     /// To the upper half of an f32, which leaves eight bits of the fraction; rows are rounded too where the processor multiplies bfloat16.
     Bf16,
@@ -70,18 +72,77 @@ impl PackedWeight {
         }))))
     }
 
+    /// A weight of another process, by its [`Self::bytes`] and [`Self::scales`]: the bytes are kept and read in place, so that a mapped file
+    /// is loaded as it is used.
+    ///
+    /// # Errors
+    ///
+    /// If sizes do not fit together, or a number is infinite or none.
+    pub fn from_bytes(
+        format: WeightFormat,
+        [input, output]: [usize; 2],
+        bytes: Bytes,
+        scales: Vec<f32>,
+    ) -> Result<Self, BackendError> {
+        let told = |reason| BackendError::PackedWeight { input, output, format: format.name(), reason };
+        if cfg!(target_endian = "big") {
+            return Err(told("the lower half of a number first, which this processor does not have".to_owned()));
+        }
+        // Whoever asks for more cannot hold it; sizes are multiplied below.
+        let count = input.checked_mul(output).filter(|&count| count > 0 && count < usize::MAX >> 8);
+        if count.is_none() {
+            return Err(told("no such size".to_owned()));
+        }
+        let packed = match format {
+            WeightFormat::F32 => Single::of(bytes, input, output).map(Packed::Single),
+            WeightFormat::Bf16 => Bf16::of(bytes, input, output).map(Packed::Bf16),
+            WeightFormat::Int8 => Int8::of(bytes, scales, input, output).map(Packed::Int8),
+        };
+        packed.map(|packed| Self(Arc::new(packed))).map_err(told)
+    }
+
+    /// How it is rounded.
+    pub fn format(&self) -> WeightFormat {
+        match &*self.0 {
+            Packed::Single(_) => WeightFormat::F32,
+            Packed::Bf16(_) => WeightFormat::Bf16,
+            Packed::Int8(_) => WeightFormat::Int8,
+        }
+    }
+
+    /// The numbers in memory, in the order in which they are read.
+    pub fn bytes(&self) -> &[u8] {
+        match &*self.0 {
+            Packed::Single(weight) => weight.bytes(),
+            Packed::Bf16(weight) => weight.bytes(),
+            Packed::Int8(weight) => weight.bytes(),
+        }
+    }
+
+    /// What eight bits are multiplied by, for each output and some that fill up; none in other formats.
+    pub fn scales(&self) -> &[f32] {
+        match &*self.0 {
+            Packed::Int8(weight) => weight.scales(),
+            Packed::Single(_) | Packed::Bf16(_) => &[],
+        }
+    }
+
     /// The weight that products see, rounded as it is.
     ///
     /// # Shapes
     ///
     /// - output: `[input, output]`
     pub fn unpack(&self, device: &Device) -> Tensor<2> {
-        let values = match &*self.0 {
+        Tensor::from_data(TensorData::new(self.values(), self.dims()), (device, DType::F32))
+    }
+
+    /// The same outside a device, row-major.
+    pub fn values(&self) -> Vec<f32> {
+        match &*self.0 {
             Packed::Single(weight) => weight.unpack(),
             Packed::Bf16(weight) => weight.unpack(),
             Packed::Int8(weight) => weight.unpack(),
-        };
-        Tensor::from_data(TensorData::new(values, self.dims()), (device, DType::F32))
+        }
     }
 
     /// `[input, output]`
@@ -95,11 +156,8 @@ impl PackedWeight {
 
     /// Bytes of memory.
     pub fn size(&self) -> usize {
-        match &*self.0 {
-            Packed::Single(weight) => weight.size(),
-            Packed::Bf16(weight) => weight.size(),
-            Packed::Int8(weight) => weight.size(),
-        }
+        // Beside each scale stands a sum of four bytes.
+        self.bytes().len() + 8 * self.scales().len()
     }
 }
 

@@ -81,6 +81,7 @@ pub(crate) fn bench(options: &BenchOptions) -> anyhow::Result<()> {
         bail!("{}: no such folder; expected one with a checkpoint's folder for each case", models.display());
     }
     let (device, format) = options.compute.open()?;
+    let format = format.unwrap_or_default();
     let bench = Bench { models: options.models.as_deref(), device, format, seconds: options.seconds };
     let cases = if options.cases.is_empty() { Case::value_variants() } else { &options.cases };
     let (mut progress, mut found) = (Progress::new(), Vec::new());
@@ -143,13 +144,13 @@ impl Bench<'_> {
     fn system(&self, case: Case) -> anyhow::Result<Box<dyn System>> {
         match self.folder(case) {
             Some(folder) => self.opened(&folder),
-            None => Ok(self.checkpoint(case)?.packed(self.format).initialised(&self.device)?),
+            None => Ok(self.checkpoint(case)?.packed(Some(self.format)).initialised(&self.device)?),
         }
     }
 
     /// The system of a folder.
     fn opened(&self, folder: &Path) -> anyhow::Result<Box<dyn System>> {
-        Ok(Checkpoint::open(folder)?.packed(self.format).system(&self.device)?)
+        Ok(Checkpoint::open(folder)?.packed(Some(self.format)).system(&self.device)?)
     }
 }
 

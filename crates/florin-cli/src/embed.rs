@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use florin_data::vectors::{VectorFormat, Vectors};
 use florin_models::embedding_run::EmbeddingRun;
-use florin_models::{ClipEmbedder, ImageEmbedder, ModelError, SoundEmbedder, TextEmbedder, WeightFormat, hub};
+use florin_models::{ClipEmbedder, ImageEmbedder, ModelError, SoundEmbedder, TextEmbedder, hub};
 use serde_json::json;
 
 use crate::arguments::{ComputeOptions, EmbedOptions};
@@ -149,8 +149,9 @@ impl<'a> Embedder<'a> {
             Self::Pictures { .. } | Self::Sounds { .. } => self.what().to_owned(),
         };
         match compute.precision {
-            WeightFormat::F32 => things,
-            rounded => format!("{things} in {}", rounded.name()),
+            // That of the model, which is told apart by its files.
+            None => things,
+            Some(format) => format!("{things} in {}", format.name()),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::run::metrics_table;
 pub(crate) fn evaluate(options: &EvaluateOptions) -> anyhow::Result<()> {
     let Task::Receipts = options.task;
     let (device, format) = options.compute.open()?;
-    let reader = Reader::open(&options.weights, &device, format)?;
+    let reader = Reader::open(&options.weights, &device, format.unwrap_or_default())?;
     let mut progress = Progress::new();
     let done = evaluate_receipts(&reader, &options.data, &mut progress);
     progress.finish();

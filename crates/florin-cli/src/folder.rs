@@ -23,7 +23,7 @@ pub(crate) fn predict(options: &PredictOptions) -> anyhow::Result<()> {
         bail!("--ocr and --draw are for a single picture; put photo.json (or .tsv, .hocr) beside photo.jpg");
     }
     let (device, format) = options.compute.open()?;
-    let reader = Reader::open(&options.weights, &device, format)?;
+    let reader = Reader::open(&options.weights, &device, format.unwrap_or_default())?;
     let header = header(&reader);
     let done = open_table(csv, &header)?;
     let pictures: Vec<PathBuf> =

@@ -6,7 +6,7 @@ use florin_models::hub;
 use florin_models::inspect::{self, Stored, Summary};
 
 use crate::arguments::InspectOptions;
-use crate::output;
+use crate::output::{self, size};
 
 /// Looks at a checkpoint.
 pub(crate) fn inspect(options: &InspectOptions) -> anyhow::Result<()> {
@@ -70,15 +70,6 @@ fn largest(stored: &Stored) -> String {
         vec![tensor.name.clone(), format!("{:?}", tensor.shape), tensor.format.clone(), format!("{share:.1} %")]
     });
     output::table(&["LARGEST TENSORS", "SHAPE", "FORMAT", "SHARE"], rows.collect())
-}
-
-/// Bytes in decimal units.
-fn size(bytes: usize) -> String {
-    match bytes as f64 {
-        bytes if bytes >= 1e9 => format!("{:.2} GB", bytes / 1e9),
-        bytes if bytes >= 1e6 => format!("{:.1} MB", bytes / 1e6),
-        bytes => format!("{:.1} kB", bytes / 1e3),
-    }
 }
 
 /// A number with its digits in groups of three.

@@ -9,6 +9,7 @@ mod folder;
 mod inspect;
 mod listing;
 mod output;
+mod pack;
 mod predict;
 mod progress;
 mod pull;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Evaluate(options) => evaluate::evaluate(&options),
         Command::Pull(options) => pull::pull(&options),
         Command::Inspect(options) => inspect::inspect(&options),
+        Command::Pack(options) => pack::pack(&options),
         Command::Verify(options) => verify::verify(&options),
         Command::Classify(options) => classify::classify(&options),
         Command::Embed(options) => embed::embed(&options),

@@ -54,6 +54,15 @@ pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
+/// Bytes in decimal units.
+pub(crate) fn size(bytes: usize) -> String {
+    match bytes as f64 {
+        bytes if bytes >= 1e9 => format!("{:.2} GB", bytes / 1e9),
+        bytes if bytes >= 1e6 => format!("{:.1} MB", bytes / 1e6),
+        bytes => format!("{:.1} kB", bytes / 1e3),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use anyhow::anyhow;

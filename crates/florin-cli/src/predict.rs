@@ -26,7 +26,7 @@ pub(crate) fn predict(options: &PredictOptions) -> anyhow::Result<()> {
         bail!("--csv is for a folder; {} is a file", options.path.display());
     }
     let (device, format) = options.compute.open()?;
-    let reader = Reader::open(&options.weights, &device, format)?;
+    let reader = Reader::open(&options.weights, &device, format.unwrap_or_default())?;
     let (document, pixels, reading) = read(&reader, &options.path, options.ocr.as_deref(), options.abstain)?;
     if let Some(out) = &options.draw {
         draw(&pixels, &reading, out)?;

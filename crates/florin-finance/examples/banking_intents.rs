@@ -60,7 +60,7 @@ fn main() -> anyhow::Result<()> {
         Ok(table.required_numbers(name)?.into_iter().map(|number| number as usize).collect())
     };
     let device = florin_backend::device("cpu")?;
-    let embedder = TextEmbedder::open(Path::new(&model), &device, format)?;
+    let embedder = TextEmbedder::open(Path::new(&model), &device, Some(format))?;
     let began = Instant::now();
     let given: Vec<&str> = texts.iter().map(String::as_str).collect();
     let found = embedder.embed(&given, 4096, &mut |_| {})?;

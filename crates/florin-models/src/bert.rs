@@ -60,7 +60,7 @@ pub fn open_encoder(folder: &Path, device: &Device) -> Result<(BertConfig, BertE
     let rules = ENCODER_NAMES.iter().map(|rule| rule.without("encoder"));
     let prefix = if weights.has_prefix("bert.") { "bert." } else { "" };
     let names = Names::new(rules).with_prefix(prefix).ignoring(is_beside_the_encoder);
-    let encoder = checkpoint::fill(config.init(device), &weights, &names, None)?;
+    let (encoder, _) = checkpoint::fill(config.init(device), &weights, &names, None)?;
     Ok((config, encoder))
 }
 

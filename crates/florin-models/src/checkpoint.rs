@@ -9,8 +9,8 @@ use std::path::Path;
 
 use burn::module::Module;
 use florin_data::files::write_atomically;
-use florin_nn::WeightFormat;
-use florin_nn::parameters::{StoredTensor, assign_packed, collect};
+use florin_nn::parameters::{Given, StoredTensor, assign_packed, collect};
+use florin_nn::{PackedWeight, WeightFormat};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
@@ -18,25 +18,32 @@ use crate::ModelError;
 use crate::mismatch::Mismatch;
 use crate::names::{Located, Names, Part};
 use crate::weights::Weights;
+use crate::weights::packed::PackedTensor;
 
 /// Reads every parameter of a module from a file.
 pub fn load<M: Module>(module: M, path: &Path, names: &Names) -> Result<M, ModelError> {
-    fill(module, &Weights::open_file(path)?, names, None)
+    Ok(fill(module, &Weights::open_file(path)?, names, None)?.0)
 }
 
-/// Reads every parameter of a module; weights of linear layers are packed for inference where a format is given.
+/// Reads every parameter of a module; weights of linear layers are packed for inference where a format is given, or stay so if they are
+/// packed in it already. What is packed is told by its parameter's name.
 pub fn fill<M: Module>(
     module: M,
     weights: &Weights,
     names: &Names,
     packs: Option<WeightFormat>,
-) -> Result<M, ModelError> {
+) -> Result<(M, BTreeMap<String, PackedWeight>), ModelError> {
     let mut unused: BTreeSet<&str> = weights.names().filter(|name| !names.ignores(name)).collect();
     let mut mismatch = Mismatch::default();
     let mut error = None;
     let mut not_finite = Vec::new();
-    let module = assign_packed(module, packs, &mut |own, expected| {
+    let mut taken_before: Option<String> = None;
+    let filled = assign_packed(module, packs, &mut |own, expected| {
         let Located { name, part } = names.locate(own);
+        // What was lent is copied by now, and a model need not be in memory twice.
+        if let Some(name) = taken_before.take() {
+            weights.pass(&name);
+        }
         let Some(found) = weights.shape(&name) else {
             mismatch.missing.insert(name);
             return None;
@@ -46,13 +53,25 @@ pub fn fill<M: Module>(
             mismatch.shapes.push((name, found.to_vec(), whole_shape(expected, part)));
             return None;
         }
+        let lies = if packs.is_some() && packs == weights.packed_format() { weights.packed(&name, part) } else { None };
+        match lies {
+            Some(Ok(weight)) if weight.dims().into_iter().rev().eq(expected.iter().copied()) => {
+                return Some(Given::Packed(weight));
+            }
+            Some(Err(found)) => {
+                error.get_or_insert(found);
+                return None;
+            }
+            _ => {}
+        }
         match weights.values(&name) {
             Ok(values) => {
                 let wrong = florin_backend::count_not_finite(&values);
                 if wrong > 0 {
                     not_finite.push(format!("{name} ({wrong} of {} numbers)", values.len()));
                 }
-                Some(taken(values, expected, part))
+                taken_before = Some(name);
+                Some(Given::Numbers(taken(values, expected, part)))
             }
             Err(found) => {
                 error.get_or_insert(found);
@@ -67,12 +86,38 @@ pub fn fill<M: Module>(
     if !mismatch.is_empty() {
         return Err(ModelError::Mismatch { path: weights.path().into(), mismatch });
     }
-    if not_finite.is_empty() { Ok(module) } else { Err(ModelError::not_finite(weights.path(), not_finite)) }
+    if not_finite.is_empty() { Ok(filled) } else { Err(ModelError::not_finite(weights.path(), not_finite)) }
 }
 
 /// Writes every parameter of a module; an earlier file stays whole until the new one is.
 pub fn save<M: Module>(module: &M, path: &Path, names: &Names) -> Result<(), ModelError> {
     save_tensors(&in_file(collect(module), names), path)
+}
+
+/// Packed weights as a file has them, and what is left of the tensors that it would have without packing.
+pub(crate) fn in_packed_file(
+    own: BTreeMap<String, PackedWeight>,
+    names: &Names,
+    mut dense: BTreeMap<String, StoredTensor>,
+) -> (BTreeMap<String, PackedTensor>, BTreeMap<String, StoredTensor>) {
+    let mut found: BTreeMap<String, Vec<(Part, PackedWeight)>> = BTreeMap::new();
+    for (name, weight) in own {
+        let Located { name, part } = names.locate(&name);
+        found.entry(name).or_default().push((part, weight));
+    }
+    let mut packed = BTreeMap::new();
+    for (name, mut parts) in found {
+        parts.sort_by_key(|(part, _)| part.index());
+        // Of a weight some of whose parts are not packed, none is.
+        if parts.len() == parts[0].0.count()
+            && let Some(StoredTensor { shape, .. }) = dense.remove(&name)
+        {
+            let turned = parts[0].0 == Part::Transposed;
+            let parts = parts.into_iter().map(|(_, weight)| weight).collect();
+            packed.insert(name, PackedTensor { shape, turned, parts });
+        }
+    }
+    (packed, dense)
 }
 
 /// Parameters, or their gradients, as a file has them: renamed, turned round, and parts put together.

@@ -42,7 +42,7 @@ impl ClipEmbedder {
         folder: &Path,
         frames: Option<usize>,
         device: &Device,
-        format: WeightFormat,
+        format: Option<WeightFormat>,
     ) -> Result<Self, ModelError> {
         let system: Rc<dyn System> = Rc::from(Checkpoint::open(folder)?.packed(format).system(device)?);
         let processor = ImageProcessor::of_folder(folder)?;

@@ -32,6 +32,18 @@ pub enum Part {
     Transposed,
 }
 
+impl Part {
+    /// Which of the parts it is.
+    pub(crate) fn index(self) -> usize {
+        if let Self::Rows { index, .. } = self { index } else { 0 }
+    }
+
+    /// How many parts there are.
+    pub(crate) fn count(self) -> usize {
+        if let Self::Rows { of, .. } = self { of } else { 1 }
+    }
+}
+
 /// A rule for a whole tensor. In `file`, `~` at the beginning stands for the prefix that checkpoints with a head put before the encoder's names.
 pub const fn rule(own: &'static str, file: &'static str) -> Rule {
     Rule { own, file, part: Part::Whole, inside: "" }

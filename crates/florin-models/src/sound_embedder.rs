@@ -24,7 +24,7 @@ pub struct SoundEmbedder {
 
 impl SoundEmbedder {
     /// Opens a folder with its `preprocessor_config.json`.
-    pub fn open(folder: &Path, device: &Device, format: WeightFormat) -> Result<Self, ModelError> {
+    pub fn open(folder: &Path, device: &Device, format: Option<WeightFormat>) -> Result<Self, ModelError> {
         Self::of(Rc::from(Checkpoint::open(folder)?.packed(format).system(device)?), folder, device)
     }
 

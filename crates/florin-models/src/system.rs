@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::prelude::Device;
-use florin_nn::WeightFormat;
 use florin_nn::parameters::{self, StoredTensor};
+use florin_nn::{PackedWeight, WeightFormat};
 use safetensors::tensor::Dtype;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::checkpoint::{self, in_file};
+use crate::checkpoint::{self, in_file, in_packed_file};
 use crate::mismatch::nearest_of;
 use crate::named_tensors::{Inputs, Outputs};
 use crate::names::Names;
@@ -110,6 +110,8 @@ pub enum Precision {
     Single,
     /// Every tensor to the format that it was read from.
     Stored,
+    /// Weights of linear layers as they are packed, which only Florin reads; the rest in f32.
+    Packed,
 }
 
 /// A folder whose configuration has been read.
@@ -129,6 +131,8 @@ pub struct Checkpoint {
 pub struct Opened<M> {
     /// The module.
     pub module: M,
+    /// What hangs on its parameters.
+    packed: BTreeMap<String, PackedWeight>,
     names: Names,
     config: Value,
     folder: PathBuf,
@@ -240,9 +244,10 @@ impl Checkpoint {
         Self { config, weights: Weights::none(&folder), folder, fills: false, packs: None }
     }
 
-    /// For inference only: the weights of linear layers in the order and the precision in which the `cpu` device multiplies fastest.
-    /// On other devices they stay as they are.
-    pub fn packed(self, format: WeightFormat) -> Self {
+    /// For inference only: the weights of linear layers in the order and the precision in which the `cpu` device multiplies fastest; without
+    /// a precision in that in which the file has them packed, or else in f32. On other devices they stay as they are.
+    pub fn packed(self, format: Option<WeightFormat>) -> Self {
+        let format = format.or(self.weights.packed_format()).unwrap_or(WeightFormat::F32);
         Self { packs: Some(format), ..self }
     }
 
@@ -330,18 +335,18 @@ impl Checkpoint {
 
     /// Fills a module with the weights.
     pub fn fill<M: Module>(&self, module: M, names: Names) -> Result<Opened<M>, ModelError> {
-        let module = match self.packs {
+        let (module, packed) = match self.packs {
             packs if self.fills => checkpoint::fill(module, &self.weights, &names, packs)?,
             // Drawn ones.
-            Some(format) => florin_nn::pack(module, format),
-            None => module,
+            Some(format) => florin_nn::pack_and_tell(module, format),
+            None => (module, BTreeMap::new()),
         };
         let weights = &self.weights;
         let shapes =
             weights.names().filter_map(|name| Some((name.to_owned(), weights.shape(name)?.to_vec()))).collect();
         let formats = weights.names().filter_map(|name| Some((name.to_owned(), weights.dtype(name)?))).collect();
         let (config, folder) = (self.config.clone(), self.folder.clone());
-        Ok(Opened { module, names, config, folder, shapes, formats })
+        Ok(Opened { module, packed, names, config, folder, shapes, formats })
     }
 }
 
@@ -440,8 +445,12 @@ impl<M: Forward> System for Opened<M> {
             std::io::Write::write_all(writer, text.as_bytes())
         })?;
         beside::copy(&self.folder, folder)?;
+        if precision == Precision::Packed {
+            let (packed, dense) = in_packed_file(self.packed.clone(), &self.names, self.parameters());
+            return weights::packed::save(&packed, &dense, &folder.join(weights::PACKED_FILE));
+        }
         let format = |name: &str| match precision {
-            Precision::Single => Dtype::F32,
+            Precision::Single | Precision::Packed => Dtype::F32,
             Precision::Stored => self.formats.get(name).copied().unwrap_or(Dtype::F32),
         };
         checkpoint::save_tensors_as(&self.parameters(), &folder.join(file), &format)

@@ -54,7 +54,7 @@ struct TokenizerConfig {
 
 impl TextEmbedder {
     /// Opens a folder with its `tokenizer.json`.
-    pub fn open(folder: &Path, device: &Device, format: WeightFormat) -> Result<Self, ModelError> {
+    pub fn open(folder: &Path, device: &Device, format: Option<WeightFormat>) -> Result<Self, ModelError> {
         Self::of(Rc::from(Checkpoint::open(folder)?.packed(format).system(device)?), folder, device)
     }
 

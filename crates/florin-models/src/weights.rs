@@ -1,4 +1,5 @@
-//! The tensors of a checkpoint: safetensors, what `torch.save` wrote, one file or several with an index, or CTranslate2's `model.bin`.
+//! The tensors of a checkpoint: safetensors, what `torch.save` wrote, one file or several with an index, CTranslate2's `model.bin`, or
+//! what Florin packed.
 //!
 //! Files are untrusted: where a tensor is said to be is checked against the size of the file, an index may name files of its own
 //! folder only, no tensor may be in two of them, and nothing is converted before somebody asks for it with a shape. Nothing in a
@@ -8,6 +9,7 @@
 mod archive;
 mod ctranslate2;
 mod mapped;
+pub(crate) mod packed;
 mod pickle;
 mod stored;
 mod torch_file;
@@ -16,19 +18,23 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use florin_nn::{PackedWeight, WeightFormat};
 use half::{bf16, f16};
 use safetensors::tensor::Dtype;
 use serde::Deserialize;
 
 use crate::ModelError;
+use crate::names::Part;
 use stored::{Entry, Stored, damaged};
 
 /// The file of a checkpoint that is in one piece.
 pub const FILE: &str = "model.safetensors";
 /// The same of open_clip.
 pub const OPEN_CLIP_FILE: &str = "open_clip_model.safetensors";
+/// The file of a checkpoint whose weights are packed.
+pub const PACKED_FILE: &str = "model.packed.safetensors";
 /// Files and indices of several files, the first that is there is read.
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 8] = [
     FILE,
     "model.safetensors.index.json",
     "pytorch_model.bin",
@@ -37,6 +43,7 @@ const NAMES: [&str; 7] = [
     "open_clip_pytorch_model.bin",
     // CTranslate2's.
     "model.bin",
+    PACKED_FILE,
 ];
 /// Bytes of the longest index that is read.
 const LONGEST_INDEX: u64 = 64 << 20;
@@ -171,9 +178,11 @@ impl Weights {
         Some(&self.entry(name)?.1.shape)
     }
 
-    /// The number format of a tensor, as safetensors names it.
+    /// The number format of a tensor, as safetensors names it, or how it is packed.
     pub fn format(&self, name: &str) -> Option<String> {
-        self.dtype(name).map(|format| format!("{format:?}"))
+        let (file, entry) = self.entry(name)?;
+        let packed = file.packed.get(name).map(|panels| format!("packed {}", panels.format.name()));
+        packed.or_else(|| Some(format!("{:?}", entry.format)))
     }
 
     pub(crate) fn dtype(&self, name: &str) -> Option<Dtype> {
@@ -189,6 +198,9 @@ impl Weights {
     /// The values of a tensor as f32, row-major: lent where the file has them so.
     pub fn values(&self, name: &str) -> Result<Cow<'_, [f32]>, ModelError> {
         let (file, entry) = self.entry(name).ok_or_else(|| self.absent(name))?;
+        if let Some(panels) = file.packed.get(name) {
+            return self.unpacked(name, panels).map(Cow::Owned);
+        }
         let data = file.data(entry);
         match entry.format {
             Dtype::F32 => Ok(single(data)),
@@ -197,6 +209,51 @@ impl Weights {
             Dtype::F16 => Ok(data.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect()),
             Dtype::I8 | Dtype::I16 if self.has(&scale_of(name)) => self.scaled_back(name, &entry.shape).map(Cow::Owned),
             other => Err(file.format_error(name, "F32, F64, F16 or BF16", other)),
+        }
+    }
+
+    /// The precision in which weights are packed, if any are.
+    pub fn packed_format(&self) -> Option<WeightFormat> {
+        self.files.iter().find_map(|file| file.packed.values().next()).map(|panels| panels.format)
+    }
+
+    /// How many weights are packed.
+    pub fn packed_count(&self) -> usize {
+        self.files.iter().map(|file| file.packed.len()).sum()
+    }
+
+    /// A packed weight as it lies in the file, one of so many parts: none if the tensor is not packed in such parts.
+    pub(crate) fn packed(&self, name: &str, part: Part) -> Option<Result<PackedWeight, ModelError>> {
+        let (file, _) = self.entry(name)?;
+        let panels = file.packed.get(name)?;
+        let index = match part {
+            Part::Whole => (!panels.turned && panels.parts() == 1).then_some(0),
+            Part::Transposed => panels.turned.then_some(0),
+            Part::Rows { index, of } => (!panels.turned && panels.parts() == of).then_some(index),
+        };
+        Some(panels.part(&file.bytes, index?).map_err(|reason| damaged(&file.path, format!("`{name}`: {reason}"))))
+    }
+
+    /// The values of a packed weight in its own shape, rounded as they are.
+    fn unpacked(&self, name: &str, panels: &packed::Panels) -> Result<Vec<f32>, ModelError> {
+        let mut values = Vec::new();
+        for index in 0..panels.parts() {
+            let part = match panels.turned {
+                true => Part::Transposed,
+                false => Part::Rows { index, of: panels.parts() },
+            };
+            let weight = self.packed(name, part).ok_or_else(|| self.absent(name))??;
+            let [input, output] = weight.dims();
+            let numbers = weight.values();
+            values.extend(if panels.turned { numbers } else { florin_backend::transpose(&numbers, input, output) });
+        }
+        Ok(values)
+    }
+
+    /// Says that the numbers of a tensor are not needed again soon: a mapped file's memory may go.
+    pub(crate) fn pass(&self, name: &str) {
+        if let Some((file, entry)) = self.entry(name).filter(|(file, _)| !file.packed.contains_key(name)) {
+            file.pass(entry);
         }
     }
 
@@ -232,6 +289,9 @@ impl Weights {
     /// The values of a tensor of whole numbers, or of yes (1) and no (0).
     pub fn whole_numbers(&self, name: &str) -> Result<Vec<i64>, ModelError> {
         let (file, entry) = self.entry(name).ok_or_else(|| self.absent(name))?;
+        if file.packed.contains_key(name) {
+            return Err(file.format_error(name, "I64, I32, I16, I8, U8 or BOOL", entry.format));
+        }
         let data = file.data(entry);
         match entry.format {
             Dtype::I64 => Ok(data.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect()),

@@ -37,7 +37,7 @@ impl ZeroShot {
         labels: &[String],
         templates: &[String],
         device: &Device,
-        format: WeightFormat,
+        format: Option<WeightFormat>,
     ) -> Result<Self, ModelError> {
         if labels.is_empty() {
             return Err(refused("labels", "at least one label", "none"));

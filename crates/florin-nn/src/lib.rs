@@ -31,7 +31,7 @@ pub use attention::{
 pub use batch_norm::{BatchNorm, Norm};
 pub use config_error::ConfigError;
 pub use embedding::Embedding;
-pub use florin_backend::{Activation, WeightFormat};
+pub use florin_backend::{Activation, PackedWeight, WeightFormat};
 pub use gru::Gru;
 pub use initialise::{constant, normal, ones, unfilled, zeros};
 pub use linear::Linear;
@@ -39,7 +39,7 @@ pub use mask::Mask;
 pub use mlp::Mlp;
 pub use modality::Modality;
 pub use norm::LayerNorm;
-pub use packed::pack;
+pub use packed::{pack, pack_and_tell};
 pub use relative_bias::{RelativeBias2d, log_bucket, past_log_bucket};
 pub use tokens::{Encoded, Encoder, Tokens};
 pub use transformer::{NormOrder, TransformerBlock, TransformerBlockConfig};

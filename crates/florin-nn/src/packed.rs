@@ -3,6 +3,8 @@
 //! A packed weight hangs on its parameter as one of Burn's reparameterizations. [`Linear`](crate::Linear) multiplies by it as it is;
 //! whoever asks for the parameter's value gets the weight unpacked, rounded as it is. The dense numbers are gone.
 
+use std::collections::BTreeMap;
+
 use burn::module::{Module, ModuleMapper, Param, Reparameterization, Reparameterizer};
 use burn::prelude::*;
 use florin_backend::{PackedWeight, WeightFormat};
@@ -30,7 +32,13 @@ impl Reparameterization for Packed {
 /// The module is then for inference: its parameters cannot be trained, and hold no numbers of the packed weights but through
 /// [`Module::materialize`].
 pub fn pack<M: Module>(module: M, format: WeightFormat) -> M {
-    module.map(&mut Packer { place: Place::default(), format })
+    pack_and_tell(module, format).0
+}
+
+/// The same, and every packed weight by its parameter's name.
+pub fn pack_and_tell<M: Module>(module: M, format: WeightFormat) -> (M, BTreeMap<String, PackedWeight>) {
+    let mut packer = Packer { place: Place::default(), format, packed: BTreeMap::new() };
+    (module.map(&mut packer), packer.packed)
 }
 
 /// A weight with its packed form hanging on it.
@@ -39,8 +47,24 @@ pub(crate) fn packed<const D: usize>(weight: Param<Tensor<D>>, format: WeightFor
     weight.apply_reparameterization(Attached(format))
 }
 
+/// A weight that was packed before, hanging on its parameter; whether it can: elsewhere nothing multiplies by it.
+pub(crate) fn hung<const D: usize>(
+    param: Param<Tensor<D>>,
+    device: &Device,
+    weight: PackedWeight,
+) -> Result<Param<Tensor<D>>, Param<Tensor<D>>> {
+    let nothing = Tensor::<D>::zeros([1; D], device);
+    if !florin_backend::fuses(&nothing) {
+        return Err(param);
+    }
+    let shape: [usize; D] = param.lazy_shape().dims();
+    // What the parameter held, or would draw, is not asked for.
+    let param = Param::initialized(param.id, nothing.expand(shape)).set_require_grad(false);
+    Ok(param.apply_reparameterization(Hung(weight)))
+}
+
 /// The packed weight that hangs on a parameter.
-pub(crate) fn of(weight: &Param<Tensor<2>>) -> Option<&PackedWeight> {
+pub(crate) fn of<const D: usize>(weight: &Param<Tensor<D>>) -> Option<&PackedWeight> {
     weight.reparameterization::<Packed>().map(|packed| &packed.weight)
 }
 
@@ -48,6 +72,7 @@ pub(crate) fn of(weight: &Param<Tensor<2>>) -> Option<&PackedWeight> {
 struct Packer {
     place: Place,
     format: WeightFormat,
+    packed: BTreeMap<String, PackedWeight>,
 }
 
 impl ModuleMapper for Packer {
@@ -60,7 +85,14 @@ impl ModuleMapper for Packer {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self.place.is_linear_weight() { packed(param, self.format) } else { param }
+        if !self.place.is_linear_weight() {
+            return param;
+        }
+        let param = packed(param, self.format);
+        if let Some(weight) = of(&param) {
+            self.packed.insert(self.place.name(), weight.clone());
+        }
+        param
     }
 }
 
@@ -88,12 +120,29 @@ impl Reparameterizer for Attached {
     }
 }
 
+struct Hung(PackedWeight);
+
+impl Reparameterizer for Hung {
+    type Reparam = Packed;
+
+    fn reparameterize<const D: usize>(
+        &mut self,
+        _path: &str,
+        param: Param<Tensor<D>>,
+    ) -> (Param<Tensor<D>>, Option<Packed>) {
+        (param, Some(Packed { weight: self.0.clone() }))
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use burn::tensor::Distribution;
     use florin_backend::Activation;
 
     use super::*;
+    use crate::parameters::{Given, assign_packed};
     use crate::{Linear, Mlp};
 
     fn device() -> Device {
@@ -138,6 +187,30 @@ mod tests {
         assert_eq!(crate::parameters::count(&packed), crate::parameters::count(&mlp));
         let embedding = pack(crate::Embedding::new(9, 4, &device), WeightFormat::Int8);
         assert!(embedding.weight.reparameterization::<Packed>().is_none());
+    }
+
+    #[test]
+    fn what_was_packed_before_is_hung_on_another_module_or_unpacked_for_it() {
+        let device = device();
+        let (packed, weights) = pack_and_tell(Mlp::new(16, 64, Activation::Gelu, &device), WeightFormat::Int8);
+        assert_eq!(weights.keys().collect::<Vec<_>>(), ["down.weight", "up.weight"]);
+        let others = crate::parameters::collect(&packed);
+        let assigned = |packs| {
+            assign_packed(Mlp::new(16, 64, Activation::Gelu, &device), packs, &mut |name, _| match weights.get(name) {
+                Some(weight) => Some(Given::Packed(weight.clone())),
+                None => Some(Given::Numbers(Cow::Borrowed(&others[name].values))),
+            })
+        };
+        let x = Tensor::<3>::random([2, 7, 16], Distribution::Normal(0.0, 1.0), &device);
+        let exact = numbers(packed.forward(x.clone()));
+        // Whatever format is asked for: it is packed already.
+        let (hung, found) = assigned(Some(WeightFormat::F32));
+        assert_eq!(found.keys().collect::<Vec<_>>(), weights.keys().collect::<Vec<_>>());
+        assert!(of(&hung.up.weight).is_some());
+        assert_eq!(numbers(hung.forward(x.clone())), exact);
+        let (dense, found) = assigned(None);
+        assert!(found.is_empty());
+        assert_eq!(numbers(dense.up.weight.val()), numbers(packed.up.weight.val()));
     }
 
     #[test]

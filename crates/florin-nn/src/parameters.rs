@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::DType;
-use florin_backend::{WeightFormat, transpose};
+use florin_backend::{PackedWeight, WeightFormat, transpose};
 
-use crate::packed::packed;
+use crate::packed::{self, packed};
 
 /// One parameter outside a device: row-major f32 with the shape it has in a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +71,18 @@ impl Place {
 /// need not be copied before: it may be lent.
 pub type Source<'a, 'values> = &'a mut (dyn FnMut(&str, &[usize]) -> Option<Cow<'values, [f32]>> + 'a);
 
+/// What a parameter is given.
+#[derive(Clone, Debug)]
+pub enum Given<'values> {
+    /// Its values as a file has them.
+    Numbers(Cow<'values, [f32]>),
+    /// The weight of a linear layer that was packed before.
+    Packed(PackedWeight),
+}
+
+/// The same as [`Source`] of values that may be packed.
+pub type PackedSource<'a, 'values> = &'a mut (dyn FnMut(&str, &[usize]) -> Option<Given<'values>> + 'a);
+
 /// Every parameter of a module by name.
 pub fn collect<M: Module>(module: &M) -> BTreeMap<String, StoredTensor> {
     let mut collector = Collector { place: Place::default(), tensors: BTreeMap::new() };
@@ -91,16 +103,23 @@ pub fn collect_gradients<M: Module>(module: &M, graph: &burn::tensor::Gradients)
 ///
 /// If `source` gives another number of values than the shape has.
 pub fn assign<M: Module>(module: M, source: Source<'_, '_>) -> M {
-    assign_packed(module, None, source)
+    assign_packed(module, None, &mut |name, shape| source(name, shape).map(Given::Numbers)).0
 }
 
 /// The same, each weight of a linear layer packed as soon as it is there ([`crate::pack`]), so that the dense ones never exist together.
+/// Packed ones that `source` gives stay in their own format; without a format, and on devices that multiply by none, they are unpacked.
+/// All that are packed are told by name: Burn shows no visitor what hangs on a parameter.
 ///
 /// # Panics
 ///
-/// If `source` gives another number of values than the shape has.
-pub fn assign_packed<M: Module>(module: M, packs: Option<WeightFormat>, source: Source<'_, '_>) -> M {
-    module.map(&mut Assigner { place: Place::default(), packs, source })
+/// If `source` gives another number of values than the shape has, or a packed weight of another size or for another parameter.
+pub fn assign_packed<M: Module>(
+    module: M,
+    packs: Option<WeightFormat>,
+    source: PackedSource<'_, '_>,
+) -> (M, BTreeMap<String, PackedWeight>) {
+    let mut assigner = Assigner { place: Place::default(), packs, packed: BTreeMap::new(), source };
+    (module.map(&mut assigner), assigner.packed)
 }
 
 /// Stops gradients, and so training, of every parameter whose name satisfies the test.
@@ -171,7 +190,8 @@ impl ModuleVisitor for GradientCollector<'_> {
 struct Assigner<'a, 'values> {
     place: Place,
     packs: Option<WeightFormat>,
-    source: Source<'a, 'values>,
+    packed: BTreeMap<String, PackedWeight>,
+    source: PackedSource<'a, 'values>,
 }
 
 impl ModuleMapper for Assigner<'_, '_> {
@@ -188,24 +208,49 @@ impl ModuleMapper for Assigner<'_, '_> {
         let shape: [usize; D] = param.lazy_shape().dims();
         let transposed = self.place.is_linear_weight();
         let stored: Vec<usize> = if transposed { shape.iter().rev().copied().collect() } else { shape.to_vec() };
-        let Some(values) = (self.source)(&self.place.name(), &stored) else { return param };
-        let values = if transposed { transpose(&values, stored[0], stored[1]) } else { values.into_owned() };
-        let data = TensorData::new(values, shape);
-        let param = if param.is_initialized() {
-            param.map(|tensor| {
-                let tracked = tensor.is_require_grad();
-                let new = Tensor::from_data(data, &tensor.device());
-                if tracked { new.require_grad() } else { new }
-            })
-        } else {
-            let tensor = Tensor::from_data(data, &param.lazy_device());
-            Param::initialized(param.id, tensor).set_require_grad(true)
+        let name = self.place.name();
+        let param = match (self.source)(&name, &stored) {
+            Some(Given::Numbers(values)) => {
+                let values = if transposed { transpose(&values, stored[0], stored[1]) } else { values.into_owned() };
+                let param = replaced(param, |device| Tensor::from_data(TensorData::new(values, shape), device));
+                match self.packs {
+                    Some(format) if transposed => packed(param, format),
+                    _ => param,
+                }
+            }
+            Some(Given::Packed(weight)) => {
+                assert!(
+                    transposed && weight.dims()[..] == shape[..],
+                    "{name}: a packed weight {:?} for {shape:?}",
+                    weight.dims()
+                );
+                let device = if param.is_initialized() { param.val().device() } else { param.lazy_device() };
+                let dense = |param| replaced(param, |device| weight.unpack(device).reshape(shape));
+                match self.packs {
+                    Some(_) => packed::hung(param, &device, weight.clone()).unwrap_or_else(dense),
+                    None => dense(param),
+                }
+            }
+            None => param,
         };
-        match self.packs {
-            Some(format) if transposed => packed(param, format),
-            _ => param,
+        if let Some(weight) = packed::of(&param) {
+            self.packed.insert(name, weight.clone());
         }
+        param
     }
+}
+
+/// A parameter with another value, tracked for gradients as it was.
+fn replaced<const D: usize>(param: Param<Tensor<D>>, value: impl FnOnce(&Device) -> Tensor<D>) -> Param<Tensor<D>> {
+    if param.is_initialized() {
+        return param.map(|tensor| {
+            let tracked = tensor.is_require_grad();
+            let new = value(&tensor.device());
+            if tracked { new.require_grad() } else { new }
+        });
+    }
+    let tensor = value(&param.lazy_device());
+    Param::initialized(param.id, tensor).set_require_grad(true)
 }
 
 struct Freezer<'a> {

@@ -44,3 +44,32 @@ fn rounded_weights_change_vectors_little_and_are_not_mixed_with_others() {
     assert_eq!(unknown.status.code(), Some(2));
     assert!(text(&unknown.stderr).contains("expected one of f32, bf16, int8"), "{}", text(&unknown.stderr));
 }
+
+#[test]
+fn a_packed_model_is_opened_as_the_one_it_was_packed_from() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let model = at("model");
+    fs::create_dir(&model).expect("a new folder");
+    checkpoint(Path::new(&model));
+    tokenizer(Path::new(&model));
+    let embedded = |model: &str, precision: &[&str]| {
+        let said = florin(&[&["embed", model, "--text", "total owed"], precision].concat());
+        assert!(said.status.success(), "{}", text(&said.stderr));
+        text(&said.stdout)
+    };
+    for precision in ["f32", "bf16", "int8"] {
+        let packed = at(precision);
+        let said = florin(&["pack", &model, &packed, "--precision", precision, "--json"]);
+        assert!(said.status.success(), "{}", text(&said.stderr));
+        let said: Value = serde_json::from_str(&text(&said.stdout)).expect("JSON");
+        assert!(said["packed_weights"].as_u64() > Some(0), "{said}");
+        assert_eq!(embedded(&packed, &[]), embedded(&model, &["--precision", precision]), "{precision}");
+        let seen = florin(&["inspect", &packed]);
+        assert!(text(&seen.stdout).contains(&format!("packed {precision}")), "{}", text(&seen.stdout));
+    }
+    // Packed ones may be packed anew; weights that are there already are not hidden.
+    assert!(florin(&["pack", &model, &at("int8"), "--precision", "bf16"]).status.success());
+    let there = refusal(&["pack", &at("int8"), &model, "--precision", "int8"]);
+    assert!(there.contains("holds weights already"), "{there}");
+}

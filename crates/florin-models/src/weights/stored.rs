@@ -8,6 +8,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
 use super::mapped::Bytes;
+use super::packed::{self, Panels};
 use super::{ctranslate2, torch_file};
 use crate::ModelError;
 
@@ -15,8 +16,10 @@ use crate::ModelError;
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) path: PathBuf,
-    bytes: Bytes,
+    pub(super) bytes: Bytes,
     pub(super) tensors: BTreeMap<String, Entry>,
+    /// Those of them whose numbers are packed: their entries say nothing of where they are.
+    pub(super) packed: BTreeMap<String, Panels>,
     /// What CTranslate2 calls the model, if the file is its.
     pub(super) specification: Option<String>,
 }
@@ -44,15 +47,15 @@ impl Stored {
     }
 
     pub(super) fn from_safetensors(bytes: Vec<u8>, path: &Path) -> Result<Self, ModelError> {
-        Self::of_safetensors(Bytes::Owned(bytes), path)
+        Self::of_safetensors(Bytes::of(bytes), path)
     }
 
     pub(super) fn from_torch(bytes: Vec<u8>, path: &Path) -> Result<Self, ModelError> {
-        Self::of_torch(Bytes::Owned(bytes), path)
+        Self::of_torch(Bytes::of(bytes), path)
     }
 
     pub(super) fn from_ctranslate2(bytes: Vec<u8>, path: &Path) -> Result<Self, ModelError> {
-        Self::of_ctranslate2(Bytes::Owned(bytes), path)
+        Self::of_ctranslate2(Bytes::of(bytes), path)
     }
 
     fn of_safetensors(bytes: Bytes, path: &Path) -> Result<Self, ModelError> {
@@ -64,19 +67,22 @@ impl Stored {
             let (format, shape, begin) = (info.dtype, info.shape.clone(), start + info.data_offsets.0);
             (name, Entry { format, shape, begin, strides: None })
         };
-        let tensors = metadata.tensors().into_iter().map(entry).collect();
-        Ok(Self { path: path.into(), bytes, tensors, specification: None })
+        let mut tensors = metadata.tensors().into_iter().map(entry).collect();
+        let packed =
+            packed::found(metadata.metadata().as_ref(), &mut tensors).map_err(|reason| self::damaged(path, reason))?;
+        Ok(Self { path: path.into(), bytes, tensors, packed, specification: None })
     }
 
     fn of_torch(bytes: Bytes, path: &Path) -> Result<Self, ModelError> {
         let tensors = torch_file::read(&bytes).map_err(|reason| damaged(path, reason))?;
-        Ok(Self { path: path.into(), bytes, tensors, specification: None })
+        Ok(Self { path: path.into(), bytes, tensors, packed: BTreeMap::new(), specification: None })
     }
 
     fn of_ctranslate2(bytes: Bytes, path: &Path) -> Result<Self, ModelError> {
         let ctranslate2::Variables { specification, tensors } =
             ctranslate2::read(&bytes).map_err(|reason| damaged(path, reason))?;
-        Ok(Self { path: path.into(), bytes, tensors, specification: Some(specification) })
+        let packed = BTreeMap::new();
+        Ok(Self { path: path.into(), bytes, tensors, packed, specification: Some(specification) })
     }
 
     /// The bytes of a tensor, row-major.
@@ -86,6 +92,14 @@ impl Stored {
         match &entry.strides {
             None => Cow::Borrowed(&self.bytes[entry.begin..entry.begin + count * width]),
             Some(strides) => Cow::Owned(self.gathered(entry, strides, count, width)),
+        }
+    }
+
+    /// Says that the bytes of a tensor are not needed again soon.
+    pub(super) fn pass(&self, entry: &Entry) {
+        if entry.strides.is_none() {
+            let size = entry.shape.iter().product::<usize>() * entry.format.bitsize() / 8;
+            self.bytes.pass(entry.begin..entry.begin + size);
         }
     }
 

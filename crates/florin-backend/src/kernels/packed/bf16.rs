@@ -1,12 +1,16 @@
 //! Weights in bfloat16, which is the upper half of an f32: half the memory, and twice the speed or more where the processor
 //! multiplies them itself. There rows are rounded to the same format; elsewhere they stay in f32.
 
+use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::{Instructions, PANEL, Panels, WIDTH, by_rows};
+use super::numbers::Numbers;
+use super::{Instructions, PANEL, Panels, WIDTH, by_rows, misfit};
 
 /// Inner places that stand together.
 const GROUP: usize = 2;
+/// The exponent that infinities and NaN have, and nothing else.
+const NOT_FINITE: u16 = 0x7f80;
 /// Rows of a tile in AVX2, where twelve of sixteen registers hold sums.
 const ROWS: usize = 6;
 /// Rows of a tile in AVX-512, where 24 of 32 registers do.
@@ -18,7 +22,7 @@ pub(crate) struct Bf16 {
     input: usize,
     output: usize,
     /// `[panels, groups, PANEL, GROUP]`, an even number of panels; filled up with zeros.
-    values: Vec<u16>,
+    values: Numbers<u16>,
     pub(super) instructions: Instructions,
 }
 
@@ -51,7 +55,24 @@ impl Bf16 {
                 }
             }
         });
-        Self { input, output, values, instructions: available() }
+        Self { input, output, values: Numbers::Own(values), instructions: available() }
+    }
+
+    /// A weight whose [`Self::bytes`] somebody kept; neither size is zero.
+    pub(crate) fn of(bytes: Bytes, input: usize, output: usize) -> Result<Self, String> {
+        let found = bytes.len();
+        let expected = 2 * output.next_multiple_of(WIDTH) * input.next_multiple_of(GROUP);
+        let values = Numbers::of(bytes).filter(|_| found == expected);
+        let values: Numbers<u16> = values.ok_or_else(|| misfit("bytes of panels", found, expected))?;
+        match values.par_iter().filter(|bits| *bits & NOT_FINITE == NOT_FINITE).count() {
+            0 => Ok(Self { input, output, values, instructions: available() }),
+            count => Err(format!("{count} numbers that are infinite or none")),
+        }
+    }
+
+    /// The numbers in memory.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.values)
     }
 
     /// The weights as the product sees them, `[input, output]`.
@@ -59,11 +80,6 @@ impl Bf16 {
         let groups = self.groups();
         let places = (0..self.input).flat_map(|place| (0..self.output).map(move |column| (place, column)));
         places.map(|(place, column)| widened(self.values[index(place, column, groups)])).collect()
-    }
-
-    /// Bytes that the weights take.
-    pub(crate) fn size(&self) -> usize {
-        2 * self.values.len()
     }
 
     fn groups(&self) -> usize {

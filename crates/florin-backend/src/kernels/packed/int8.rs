@@ -7,10 +7,12 @@
 //! Paper: Jacob et al. 2017, <https://arxiv.org/abs/1712.05877>
 //! Difference: rows are measured as they come, one by one, and not calibrated.
 
+use bytes::Bytes;
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{Instructions, PANEL, Panels, WIDTH, by_rows};
+use super::numbers::Numbers;
+use super::{Instructions, PANEL, Panels, WIDTH, by_rows, misfit};
 
 /// Inner places that stand together: what one instruction sums.
 const GROUP: usize = 4;
@@ -27,7 +29,7 @@ pub(crate) struct Int8 {
     input: usize,
     output: usize,
     /// `[panels, groups, PANEL, GROUP]`, an even number of panels; filled up with zeros.
-    values: Vec<i8>,
+    values: Numbers<i8>,
     /// One for every column, filled up.
     scales: Vec<f32>,
     /// `Σ w` of every column, filled up.
@@ -81,7 +83,45 @@ impl Int8 {
                 }
             }
         });
-        Self { input, output, values, scales, sums, instructions: available() }
+        Self { input, output, values: Numbers::Own(values), scales, sums, instructions: available() }
+    }
+
+    /// A weight whose [`Self::bytes`] and [`Self::scales`] somebody kept; neither size is zero.
+    pub(crate) fn of(bytes: Bytes, scales: Vec<f32>, input: usize, output: usize) -> Result<Self, String> {
+        if input > LONGEST {
+            return Err(format!("{input} inputs, expected at most {LONGEST}"));
+        }
+        let (groups, padded) = (input.div_ceil(GROUP), output.next_multiple_of(WIDTH));
+        let (found, expected) = (bytes.len(), padded * groups * GROUP);
+        let values = Numbers::<i8>::of(bytes).filter(|_| found == expected);
+        let values = values.ok_or_else(|| misfit("bytes of panels", found, expected))?;
+        if scales.len() != padded {
+            return Err(misfit("scales", scales.len(), padded));
+        }
+        if !scales.iter().all(|scale| scale.is_finite()) {
+            return Err("a scale that is infinite or no number".to_owned());
+        }
+        // Taken anew: what is derived cannot contradict what it is derived from.
+        let mut sums = vec![0i32; padded];
+        let panels = sums.par_chunks_mut(PANEL).zip(values.par_chunks(PANEL * groups * GROUP));
+        panels.for_each(|(sums, values)| {
+            for group in values.chunks_exact(PANEL * GROUP) {
+                for (sum, column) in sums.iter_mut().zip(group.chunks_exact(GROUP)) {
+                    *sum += column.iter().map(|&w| i32::from(w)).sum::<i32>();
+                }
+            }
+        });
+        Ok(Self { input, output, values, scales, sums, instructions: available() })
+    }
+
+    /// The numbers in memory.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.values)
+    }
+
+    /// One for every column, filled up.
+    pub(crate) fn scales(&self) -> &[f32] {
+        &self.scales
     }
 
     /// The weights as the product sees them, `[input, output]`.
@@ -96,11 +136,6 @@ impl Int8 {
             }
         }
         weights
-    }
-
-    /// Bytes that the weights take.
-    pub(crate) fn size(&self) -> usize {
-        self.values.len() + 8 * self.scales.len()
     }
 
     fn groups(&self) -> usize {

@@ -5,6 +5,7 @@
 
 pub(crate) mod bf16;
 pub(crate) mod int8;
+mod numbers;
 pub(crate) mod single;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,11 @@ const BLOCK: usize = 64;
 const FEW: usize = 16;
 /// Multiplications below which waking other threads costs more than it gains.
 const WORTH_THREADS: usize = 1 << 19;
+
+/// Why bytes are no packed weight of a size.
+fn misfit(what: &str, found: usize, expected: usize) -> String {
+    format!("{found} {what}, expected {expected}")
+}
 
 /// Instructions that a kernel may use, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,8 +1,11 @@
 //! Weights in f32 as they are: no product has to arrange them again, which pays where few rows share them.
 
+use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::{Instructions, PANEL, Panels, WIDTH, by_rows};
+use super::numbers::Numbers;
+use super::{Instructions, PANEL, Panels, WIDTH, by_rows, misfit};
+use crate::kernels::finite::count_not_finite;
 
 /// Inner places of a panel that are taken at a time: 24 kilobytes, which stay in the innermost cache while all rows pass by.
 const DEPTH: usize = 384;
@@ -17,7 +20,7 @@ pub(crate) struct Single {
     input: usize,
     output: usize,
     /// `[panels, input, PANEL]`, an even number of panels; filled up with zeros.
-    values: Vec<f32>,
+    values: Numbers<f32>,
     pub(super) instructions: Instructions,
 }
 
@@ -37,7 +40,23 @@ impl Single {
                 values[..columns.len()].copy_from_slice(&row[columns.clone()]);
             }
         });
-        Self { input, output, values, instructions: available() }
+        Self { input, output, values: Numbers::Own(values), instructions: available() }
+    }
+
+    /// A weight whose [`Self::bytes`] somebody kept; neither size is zero.
+    pub(crate) fn of(bytes: Bytes, input: usize, output: usize) -> Result<Self, String> {
+        let (found, expected) = (bytes.len(), 4 * output.next_multiple_of(WIDTH) * input);
+        let values = Numbers::of(bytes).filter(|_| found == expected);
+        let values: Numbers<f32> = values.ok_or_else(|| misfit("bytes of panels", found, expected))?;
+        match count_not_finite(&values) {
+            0 => Ok(Self { input, output, values, instructions: available() }),
+            count => Err(format!("{count} numbers that are infinite or none")),
+        }
+    }
+
+    /// The numbers in memory.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.values)
     }
 
     /// The weights `[input, output]`.
@@ -51,11 +70,6 @@ impl Single {
             }
         }
         weights
-    }
-
-    /// Bytes that the weights take.
-    pub(crate) fn size(&self) -> usize {
-        4 * self.values.len()
     }
 }
 

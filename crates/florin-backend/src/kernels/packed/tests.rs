@@ -245,3 +245,47 @@ fn bias_activation_blocks_and_threads_change_nothing_else() {
         }
     }
 }
+
+/// Bytes that begin nowhere in particular.
+fn kept(bytes: &[u8], shift: usize) -> bytes::Bytes {
+    bytes::Bytes::from([&vec![0; shift], bytes].concat()).slice(shift..)
+}
+
+#[test]
+fn a_weight_is_the_same_from_the_bytes_of_another_process() {
+    for (input, output) in [(1, 1), (6, 33), (127, 97)] {
+        let weights = numbers(input * output, 3);
+        for shift in [0, 1, 4] {
+            let packed = Single::pack(&weights, input, output);
+            assert_eq!(Single::of(kept(packed.bytes(), shift), input, output).unwrap(), packed);
+            let packed = Bf16::pack(&weights, input, output);
+            assert_eq!(Bf16::of(kept(packed.bytes(), shift), input, output).unwrap(), packed);
+            let packed = Int8::pack(&weights, input, output);
+            let read = Int8::of(kept(packed.bytes(), shift), packed.scales().to_vec(), input, output);
+            assert_eq!(read.unwrap(), packed);
+        }
+    }
+}
+
+#[test]
+fn bytes_that_are_no_weight_of_the_size_are_refused() {
+    let weights = numbers(6 * 33, 3);
+    let single = Single::pack(&weights, 6, 33);
+    let error = Single::of(kept(single.bytes(), 0), 7, 33).unwrap_err();
+    assert_eq!(error, "1536 bytes of panels, expected 1792");
+    assert!(Single::of(kept(&single.bytes()[1..], 0), 6, 33).is_err());
+    let mut spoiled = single.bytes().to_vec();
+    spoiled[40..44].copy_from_slice(&f32::NAN.to_le_bytes());
+    assert_eq!(Single::of(spoiled.into(), 6, 33).unwrap_err(), "1 numbers that are infinite or none");
+    let bf16 = Bf16::pack(&weights, 6, 33);
+    assert!(Bf16::of(kept(bf16.bytes(), 0), 6, 65).is_err());
+    let mut spoiled = bf16.bytes().to_vec();
+    spoiled[2..4].copy_from_slice(&0xff80u16.to_le_bytes());
+    assert_eq!(Bf16::of(spoiled.into(), 6, 33).unwrap_err(), "1 numbers that are infinite or none");
+    let int8 = Int8::pack(&weights, 6, 33);
+    let read = |bytes, scales: &[f32], input| Int8::of(kept(bytes, 0), scales.to_vec(), input, 33).unwrap_err();
+    assert_eq!(read(int8.bytes(), int8.scales(), 9), "512 bytes of panels, expected 768");
+    assert_eq!(read(int8.bytes(), &int8.scales()[1..], 6), "63 scales, expected 64");
+    assert_eq!(read(int8.bytes(), &[f32::INFINITY; 64], 6), "a scale that is infinite or no number");
+    assert_eq!(read(int8.bytes(), int8.scales(), LONGEST + 1), "32769 inputs, expected at most 32768");
+}
