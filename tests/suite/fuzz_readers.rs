@@ -3,6 +3,7 @@
 //! `fuzz_corpus` calls these functions on the committed corpus, and the targets of `fuzz` on what libFuzzer makes of it.
 
 use std::fs;
+use std::io::Cursor;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -16,6 +17,7 @@ use florin_models::names::Names;
 use florin_models::verify::check_reference;
 use florin_models::weights::Weights;
 use florin_nn::Linear;
+use image::ImageReader;
 use tempfile::TempDir;
 
 /// A configuration that fits the weights that [`config`] puts beside what it is given.
@@ -62,8 +64,14 @@ pub(crate) fn preprocessor(bytes: &[u8]) -> bool {
     is_read
 }
 
-/// A picture in grey.
+/// A picture; a large one would be read, and be too slow.
 pub(crate) fn picture(bytes: &[u8]) -> bool {
+    let sides = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map(ImageReader::into_dimensions);
+    if let Ok(Ok((width, height))) = sides
+        && u64::from(width) * u64::from(height) > 1 << 18
+    {
+        return false;
+    }
     florin_data::picture::decode_bytes("picture", bytes).is_ok()
 }
 
@@ -136,7 +144,10 @@ fn read_all(weights: Result<Weights, florin_models::ModelError>) -> bool {
             );
         }
     }
-    let _ = checkpoint::fill(florin_nn::unfilled(|| Linear::new(2, 2, device())), &weights, &Names::own(), None);
+    for format in [None, weights.packed_format()] {
+        let layer = florin_nn::unfilled(|| Linear::new(2, 2, device()));
+        let _ = checkpoint::fill(layer, &weights, &Names::own(), format);
+    }
     true
 }
 
