@@ -6,8 +6,8 @@
 
 use burn::prelude::*;
 use florin_nn::{
-    Conditions, Embedding, Encoded, Encoder, LayerNorm, Mask, Modality, NormOrder, Tokens, TransformerBlock,
-    TransformerBlockConfig, Unpadding,
+    Embedding, Encoded, Encoder, LayerNorm, Mask, Modality, NormOrder, Tokens, TransformerBlock,
+    TransformerBlockConfig, through_blocks,
 };
 use serde::{Deserialize, Serialize};
 
@@ -153,16 +153,7 @@ impl BertEncoder {
     /// - ids: `[batch, seq]`
     /// - output tokens: `[batch, seq, dim]`
     pub fn forward(&self, input: BertInput) -> Tokens {
-        let x = self.embed(&input);
-        let through = |x, conditions: Conditions| {
-            self.layers.iter().fold(x, |x, layer| layer.forward_under(x, conditions.clone()))
-        };
-        // Elsewhere the marks would have to be fetched from the device, and attention has no lengths.
-        let unpadding = if florin_backend::fuses(&x) { Unpadding::of(&input.mask) } else { None };
-        let x = match unpadding {
-            Some(unpadding) => unpadding.restore(through(unpadding.remove(x), unpadding.conditions())),
-            None => through(x, Conditions { hidden: input.mask.for_attention(), ..Default::default() }),
-        };
+        let x = through_blocks(self.embed(&input), &input.mask, &self.layers, false);
         Tokens::new(x, input.mask)
     }
 

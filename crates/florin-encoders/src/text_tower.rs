@@ -8,7 +8,7 @@
 use burn::prelude::*;
 use florin_nn::{
     Conditions, Embedding, Encoded, Encoder, LayerNorm, Mask, Modality, NormOrder, Tokens, TransformerBlock,
-    TransformerBlockConfig,
+    TransformerBlockConfig, through_blocks,
 };
 use serde::{Deserialize, Serialize};
 
@@ -110,16 +110,34 @@ impl TextTower {
     ///
     /// If the sequence is longer than the position table.
     pub fn hidden_states(&self, input: &TextTowerInput) -> Vec<Tensor<3>> {
-        let [_, seq] = input.ids.dims();
-        let position = at_positions(&self.position_embeddings, input.positions.as_ref(), seq);
         let hidden = input.mask.for_attention();
-        let mut states = vec![self.word_embeddings.forward(input.ids.clone()) + position];
+        let mut states = vec![self.embed(input)];
         for layer in &self.layers {
             let conditions = Conditions { hidden: hidden.clone(), causal: self.causal, ..Default::default() };
             let next = layer.forward_under(states[states.len() - 1].clone(), conditions);
             states.push(next);
         }
         states
+    }
+
+    /// The last hidden state alone, normed. On the `cpu` device nothing is computed for padding, and nothing of use stands there.
+    ///
+    /// # Shapes
+    ///
+    /// - ids: `[batch, seq]`, seq at most the number of positions
+    /// - output: `[batch, seq, dim]`
+    ///
+    /// # Panics
+    ///
+    /// If the sequence is longer than the position table.
+    pub fn forward(&self, input: &TextTowerInput) -> Tensor<3> {
+        self.norm.forward(through_blocks(self.embed(input), &input.mask, &self.layers, self.causal))
+    }
+
+    fn embed(&self, input: &TextTowerInput) -> Tensor<3> {
+        let [_, seq] = input.ids.dims();
+        let position = at_positions(&self.position_embeddings, input.positions.as_ref(), seq);
+        self.word_embeddings.forward(input.ids.clone()) + position
     }
 }
 
@@ -135,9 +153,7 @@ impl Encoder for TextTower {
     }
 
     fn encode(&self, input: TextTowerInput) -> Encoded {
-        let mut states = self.hidden_states(&input);
-        let last = states.pop().expect("the embeddings are a state");
-        let tokens = Tokens::new(self.norm.forward(last), input.mask);
+        let tokens = Tokens::new(self.forward(&input), input.mask);
         Encoded { modality: Modality::Text, pooled: tokens.mean(), tokens }
     }
 }
@@ -160,6 +176,21 @@ mod tests {
             };
             let change = (first([[1, 2, 3]]) - first([[1, 2, 4]])).abs().max().into_scalar::<f32>();
             assert_eq!(change == 0.0, causal, "a later piece changes the first by {change}");
+        }
+    }
+
+    #[test]
+    fn without_padding_tokens_are_what_they_are_with_it() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        for causal in [true, false] {
+            let sizes = small();
+            let tower = TextTowerConfig { causal, ..sizes }.init(&device).unwrap();
+            let mask = Mask::from_lengths(&[3, 5, 1], 5, &device);
+            let ids = Tensor::from_ints([[1, 2, 3, 8, 8], [4, 5, 6, 7, 8], [2, 8, 8, 8, 8]], &device);
+            let input = TextTowerInput { ids, mask: mask.clone(), positions: None };
+            let exact = tower.norm.forward(tower.hidden_states(&input)[2].clone());
+            let gap = mask.zeroed(exact - tower.forward(&input)).abs().max().into_scalar::<f32>();
+            assert!(gap < 1e-5, "causal {causal}: off by {gap}");
         }
     }
 

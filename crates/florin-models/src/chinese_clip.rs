@@ -82,9 +82,12 @@ impl ChineseClip {
         let (ids, mask) = words(inputs, self.vocabulary, self.places)?;
         let token_types = for_each_word(inputs, "token_type_ids", ids.dims(), self.types)?;
         let positions = for_each_word(inputs, "position_ids", ids.dims(), self.places)?;
-        // The first token counts even where it is padding, which `forward` would leave out.
-        let mut states = self.encoder.hidden_states(&BertInput { ids, mask, token_types, positions, added: None });
-        let last = states.pop().expect("the embeddings are a state");
+        let input = BertInput { ids, mask, token_types, positions, added: None };
+        let last = match inputs.drops_padding() {
+            true => self.encoder.forward(input).padded(),
+            // The first token counts even where it is padding, which `forward` would leave out.
+            false => self.encoder.hidden_states(&input).pop().expect("the embeddings are a state"),
+        };
         Ok(self.text_projection.forward(last.narrow(1, 0, 1).squeeze_dim(1)))
     }
 }

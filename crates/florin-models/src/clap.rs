@@ -213,17 +213,28 @@ impl Clap {
         checkpoint.fill(model, names(checkpoint))
     }
 
-    /// The hidden states of the texts and the vector of each.
-    fn read(&self, encoder: &BertEncoder, inputs: &Inputs) -> Result<(Vec<Tensor<3>>, Tensor<2>), ModelError> {
+    /// The hidden states of the texts where padding is somebody's concern, the last one, and the vector of each.
+    fn read(
+        &self,
+        encoder: &BertEncoder,
+        inputs: &Inputs,
+    ) -> Result<(Vec<Tensor<3>>, Tensor<3>, Tensor<2>), ModelError> {
         let (ids, mask) = words(inputs, self.vocabulary, self.places.longest())?;
         let positions = self.places.positions(inputs, ids.dims())?;
-        let states = encoder.hidden_states(&BertInput { positions, ..BertInput::new(ids, mask) });
-        let first = states[states.len() - 1].clone().narrow(1, 0, 1).squeeze_dim(1);
+        let input = BertInput { positions, ..BertInput::new(ids, mask) };
+        let (states, last) = if inputs.drops_padding() {
+            (Vec::new(), encoder.forward(input).padded())
+        } else {
+            let states = encoder.hidden_states(&input);
+            let last = states[states.len() - 1].clone();
+            (states, last)
+        };
+        let first = last.clone().narrow(1, 0, 1).squeeze_dim(1);
         let pooled = match &self.pooler {
             Some(pooler) => pooler.forward(first).tanh(),
             None => first,
         };
-        Ok((states, pooled))
+        Ok((states, last, pooled))
     }
 
     fn listen(&self, encoder: &HtsAtEncoder, inputs: &Inputs) -> Result<HtsAtOutput, ModelError> {
@@ -333,7 +344,7 @@ impl Forward for Clap {
         let project = |projection: &Option<ClapProjection>, pooled: &Tensor<2>| {
             projection.as_ref().map(|projection| projection.forward(pooled.clone()))
         };
-        let text_embeds = text.as_ref().and_then(|(_, pooled)| project(&self.text_projection, pooled));
+        let text_embeds = text.as_ref().and_then(|(_, _, pooled)| project(&self.text_projection, pooled));
         let audio_embeds = audio.as_ref().and_then(|output| project(&self.audio_projection, &output.pooled));
         if let Some(similarity) = &self.similarity {
             if text.is_none() && audio.is_none() {
@@ -347,8 +358,8 @@ impl Forward for Clap {
             None => outputs.with("pooler_output", pooled),
         };
         match (text, audio) {
-            (Some((states, pooled)), _) => {
-                let outputs = Outputs::new().with("last_hidden_state", states[states.len() - 1].clone());
+            (Some((states, last, pooled)), _) => {
+                let outputs = Outputs::new().with("last_hidden_state", last);
                 Ok(pooled_or(outputs, "text_embeds", text_embeds, pooled).with_hidden_states(states))
             }
             (None, Some(HtsAtOutput { states, last, pooled })) => {

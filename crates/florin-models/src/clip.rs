@@ -214,13 +214,18 @@ impl Clip {
         Ok(clip)
     }
 
-    /// The hidden states of the texts, the last one normed, and their vectors.
+    /// The hidden states of the texts where padding is somebody's concern, the last one normed, and their vectors.
     fn read(&self, tower: &TextTower, inputs: &Inputs) -> Result<(Vec<Tensor<3>>, Tensor<3>, Tensor<2>), ModelError> {
         let input = text_input(inputs, self.vocabulary, self.positions)?;
         let (shape, ids) = inputs.maybe_whole::<2>("input_ids", "[batch, seq]")?.expect("they were just read");
         let places = self.end_of_text.places(ids, shape[1]);
-        let states = tower.hidden_states(&input);
-        let last = tower.norm.forward(states[states.len() - 1].clone());
+        let (states, last) = if inputs.drops_padding() {
+            (Vec::new(), tower.forward(&input))
+        } else {
+            let states = tower.hidden_states(&input);
+            let last = tower.norm.forward(states[states.len() - 1].clone());
+            (states, last)
+        };
         let pooled = at_places(last.clone(), &places);
         Ok((states, last, pooled))
     }

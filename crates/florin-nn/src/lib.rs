@@ -43,4 +43,4 @@ pub use packed::{pack, pack_and_tell};
 pub use relative_bias::{RelativeBias2d, log_bucket, past_log_bucket};
 pub use tokens::{Encoded, Encoder, Tokens};
 pub use transformer::{NormOrder, TransformerBlock, TransformerBlockConfig};
-pub use unpadding::Unpadding;
+pub use unpadding::{Unpadding, through_blocks};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use burn::prelude::*;
 
-use crate::{Conditions, Mask};
+use crate::{Conditions, Mask, TransformerBlock};
 
 /// Where the kept positions of a batch `[batch, seq]` stand in one row, and the other way round.
 #[derive(Clone, Debug)]
@@ -72,6 +72,23 @@ impl Unpadding {
     /// Under which attention keeps the sequences apart.
     pub fn conditions(&self) -> Conditions {
         Conditions { sequences: Some(Arc::clone(&self.lengths)), ..Default::default() }
+    }
+}
+
+/// What blocks make of the tokens of a batch. On the `cpu` device nothing is computed for padding, and zero stands there.
+///
+/// # Shapes
+///
+/// - x, output: `[batch, seq, dim]`
+pub fn through_blocks(x: Tensor<3>, mask: &Mask, blocks: &[TransformerBlock], causal: bool) -> Tensor<3> {
+    let through = |x, conditions: Conditions| {
+        blocks.iter().fold(x, |x, block| block.forward_under(x, Conditions { causal, ..conditions.clone() }))
+    };
+    // Elsewhere the marks would have to be fetched from the device, and attention has no lengths.
+    let unpadding = if florin_backend::fuses(&x) { Unpadding::of(mask) } else { None };
+    match unpadding {
+        Some(unpadding) => unpadding.restore(through(unpadding.remove(x), unpadding.conditions())),
+        None => through(x, Conditions { hidden: mask.for_attention(), ..Default::default() }),
     }
 }
 
