@@ -81,7 +81,9 @@ fn attention_is_the_composed_one() {
         (4, 2, 5, 9, true, true),
         (6, 1, 3, 33, false, true),
         (1, 1, 1, 1, true, false),
-        (2, 2, 40, 4100, false, true), // several blocks of queries
+        (2, 2, 40, 4100, false, true), // several blocks of keys
+        (2, 1, 300, 700, true, true),  // and of queries
+        (1, 1, 600, 550, true, false), // the first of which see nothing
     ];
     for (heads, key_heads, queries, keys, causal, masked) in cases {
         let query = pair([2, heads, queries, 8], &device);
@@ -306,6 +308,13 @@ fn squares_are_summed_whatever_their_number() {
 fn attention_does_not_swallow_nan() {
     let device = crate::device("cpu").expect("the cpu device is always there");
     let one = Tensor::<4>::ones([1, 1, 1, 8], &device);
-    let output = attention(one.clone() * f32::NAN, one.clone(), one, None, None, AttentionOptions::default());
+    let output = attention(one.clone() * f32::NAN, one.clone(), one.clone(), None, None, AttentionOptions::default());
     assert!(values(output).iter().all(|value| value.is_nan()));
+    // One key of many, in any block.
+    for place in [0, 300, 999] {
+        let keys = Tensor::<4>::ones([1, 1, 1000, 8], &device);
+        let spoiled = keys.clone().slice_fill([0..1, 0..1, place..place + 1], f32::NAN);
+        let output = attention(one.clone(), spoiled, keys, None, None, AttentionOptions::default());
+        assert!(values(output).iter().all(|value| value.is_nan()), "a key at {place}");
+    }
 }

@@ -1,8 +1,8 @@
-//! Scaled dot-product attention and its gradients without the score matrix: a block of queries at a time, and of each query
-//! only the logarithm of its weights' sum is kept for the way back.
+//! Scaled dot-product attention and its gradients without the score matrix: a block of queries against a block of keys at a time, and
+//! of each query only the logarithm of its weights' sum is kept for the way back.
 //!
 //! Paper: Dao et al. 2022 (FlashAttention), <https://arxiv.org/abs/2205.14135>
-//! Difference: keys are not blocked; a processor's cache holds the scores of a block of queries against all keys.
+//! Difference: blocks are for a processor's cache, and up to 256 keys are one, where nothing has to be corrected.
 
 use std::ops::Range;
 
@@ -15,6 +15,8 @@ use super::rows::{dot, max, sum};
 
 /// Scores that a block may hold: a quarter of a megabyte, so that they stay in a core's own cache.
 const SCORES: usize = 1 << 16;
+/// Keys of a block at most. As many queries fit beside them: arranging either for a product then costs least.
+const KEYS: usize = 1 << 8;
 
 /// Numbers of shape `[batch, heads, seq, dim]`, in any order of memory; a stride of zero repeats them.
 #[derive(Clone, Copy)]
@@ -76,8 +78,23 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    fn block(&self) -> usize {
-        (SCORES / self.keys.max(1)).clamp(16, self.queries.max(16))
+    /// Queries of a block beside so many keys.
+    fn block(&self, keys: usize) -> usize {
+        (SCORES / keys.max(1)).clamp(16, self.queries.max(16))
+    }
+
+    /// How many keys a query sees, those before the first hidden by its place.
+    fn seen(&self, query: usize) -> usize {
+        match self.causal {
+            true => (query + 1 + self.keys).saturating_sub(self.queries).min(self.keys),
+            false => self.keys,
+        }
+    }
+
+    /// The keys that any query of a block sees, a block at a time, each of at most so many.
+    fn key_blocks(&self, task: Task, most: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let seen = self.seen(task.first + task.rows.max(1) - 1);
+        (0..seen).step_by(most.max(1)).map(move |first| first..seen.min(first + most))
     }
 
     fn key_head(&self, head: usize) -> usize {
@@ -89,7 +106,7 @@ impl Sizes {
 /// `[batch, heads, queries]`; minus infinity for a query that sees no key.
 pub(crate) fn forward(attention: &Attention) -> (Vec<f32>, Vec<f32>) {
     let sizes = attention.sizes;
-    let (block, width) = (sizes.block(), sizes.heads * sizes.value_dim);
+    let (block, width) = (sizes.block(sizes.keys.min(KEYS)), sizes.heads * sizes.value_dim);
     let mut output = vec![0f32; sizes.batch * sizes.queries * width];
     let mut sums = vec![0f32; sizes.batch * sizes.heads * sizes.queries];
     if output.is_empty() || sizes.keys == 0 {
@@ -171,69 +188,87 @@ struct Block {
 
 fn attend(attention: &Attention, task: Task, scores: &mut Vec<f32>) -> Block {
     let sizes = attention.sizes;
-    score(attention, task, scores);
-    let mut sums = vec![0f32; task.rows];
-    let mut inverses = vec![0f32; task.rows];
-    exponentials(scores, sizes.keys, &mut sums, &mut inverses);
+    let mut so_far = vec![SoFar { most: f32::NEG_INFINITY, total: 0.0 }; task.rows];
     let mut output = vec![0f32; task.rows * sizes.value_dim];
-    let value = attention.value.head(task.batch, sizes.key_head(task.head), 0, sizes.keys, sizes.value_dim);
-    let weights = Matrix::new(scores, task.rows, sizes.keys);
-    multiply(&mut output, weights, value, 1.0, Existing::Replace, Threads::One);
-    for (row, inverse) in output.chunks_exact_mut(sizes.value_dim).zip(inverses) {
+    for keys in sizes.key_blocks(task, KEYS) {
+        score(attention, task, keys.clone(), scores);
+        exponentials(scores, keys.len(), &mut so_far, &mut output);
+        let key_head = sizes.key_head(task.head);
+        let value = attention.value.head(task.batch, key_head, keys.start, keys.len(), sizes.value_dim);
+        let existing = if keys.start == 0 { Existing::Replace } else { Existing::Add };
+        let weights = Matrix::new(scores, task.rows, keys.len());
+        multiply(&mut output, weights, value, 1.0, existing, Threads::One);
+    }
+    for (row, SoFar { total, .. }) in output.chunks_exact_mut(sizes.value_dim).zip(&so_far) {
+        // Where nothing was seen there is nothing to share out.
+        let inverse = if *total == 0.0 { 0.0 } else { 1.0 / total };
         row.iter_mut().for_each(|value| *value *= inverse);
     }
-    Block { task, output, sums }
+    let logarithm = |SoFar { most, total }| if total == 0.0 { f32::NEG_INFINITY } else { most + f32::ln(total) };
+    Block { task, output, sums: so_far.into_iter().map(logarithm).collect() }
 }
 
-/// Rows of scores to unnormalised weights; the logarithm of each row's sum, and one over the sum.
+/// What is known of a query after some of the keys.
+#[derive(Clone, Copy)]
+struct SoFar {
+    /// The largest score.
+    most: f32,
+    /// The sum of the exponentials of all, each less the largest.
+    total: f32,
+}
+
+/// Rows of scores to unnormalised weights, and what came of the keys before to what it is beside a larger score.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
-fn exponentials(scores: &mut [f32], keys: usize, sums: &mut [f32], inverses: &mut [f32]) {
-    for ((row, logarithm), inverse) in scores.chunks_exact_mut(keys).zip(sums).zip(inverses) {
+fn exponentials(scores: &mut [f32], keys: usize, so_far: &mut [SoFar], output: &mut [f32]) {
+    let width = output.len() / so_far.len().max(1);
+    for ((index, row), so_far) in scores.chunks_exact_mut(keys).enumerate().zip(so_far) {
         let most = max(row);
         if most == f32::NEG_INFINITY && !row.iter().any(|score| score.is_nan()) {
-            // Nothing may be seen: weights of zero, and an inverse of zero. A row of NaN is not that, and must stay visible.
+            // Nothing may be seen: weights of zero. A row of NaN is not that, and must stay visible.
             row.fill(0.0);
-            *logarithm = f32::NEG_INFINITY;
             continue;
         }
+        let before = so_far.most;
+        so_far.most = if most > before { most } else { before };
         for score in &mut *row {
-            *score = exp(*score - most);
+            *score = exp(*score - so_far.most);
         }
-        let total = sum(row);
-        *logarithm = most + total.ln();
-        *inverse = 1.0 / total;
+        if so_far.total != 0.0 && so_far.most != before {
+            let factor = exp(before - so_far.most);
+            so_far.total *= factor;
+            output[index * width..][..width].iter_mut().for_each(|value| *value *= factor);
+        }
+        so_far.total += sum(row);
     }
 }
 
 /// The scaled, biased scores of a block; minus infinity where a key must not be seen.
-fn score(attention: &Attention, task: Task, scores: &mut Vec<f32>) {
+fn score(attention: &Attention, task: Task, keys: Range<usize>, scores: &mut Vec<f32>) {
     let sizes = attention.sizes;
-    scores.resize(task.rows * sizes.keys, 0.0);
+    scores.resize(task.rows * keys.len(), 0.0);
     let query = attention.query.head(task.batch, task.head, task.first, task.rows, sizes.dim);
-    let key = attention.key.head(task.batch, sizes.key_head(task.head), 0, sizes.keys, sizes.dim);
+    let key = attention.key.head(task.batch, sizes.key_head(task.head), keys.start, keys.len(), sizes.dim);
     multiply(scores, query, key.transposed(), sizes.scale, Existing::Replace, Threads::One);
     if attention.bias.is_none() && attention.hidden.is_none() && !sizes.causal {
         return;
     }
-    bias_and_hide(attention, task, scores);
+    bias_and_hide(attention, task, keys, scores);
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
-fn bias_and_hide(attention: &Attention, task: Task, scores: &mut [f32]) {
+fn bias_and_hide(attention: &Attention, task: Task, keys: Range<usize>, scores: &mut [f32]) {
     let sizes = attention.sizes;
-    for (row, scores) in scores.chunks_exact_mut(sizes.keys).enumerate() {
+    for (row, scores) in scores.chunks_exact_mut(keys.len()).enumerate() {
         let query = task.first + row;
-        let index = [task.batch, task.head, query, 0];
+        let index = [task.batch, task.head, query, keys.start];
         if let Some(bias) = &attention.bias {
             add(scores, bias.from(index), bias.strides[3]);
         }
         if let Some(hidden) = &attention.hidden {
             hide(scores, hidden.from(index), hidden.strides[3]);
         }
-        if sizes.causal {
-            let seen = (query + 1 + sizes.keys).saturating_sub(sizes.queries).min(sizes.keys);
-            scores[seen..].fill(f32::NEG_INFINITY);
-        }
+        let seen = sizes.seen(query).clamp(keys.start, keys.end) - keys.start;
+        scores[seen..].fill(f32::NEG_INFINITY);
     }
 }
 
@@ -361,7 +396,6 @@ fn key_head_backward(
 ) -> KeyHead {
     let sizes = attention.sizes;
     let group = sizes.heads / sizes.key_heads;
-    let block = sizes.block();
     let mut part = KeyHead {
         query: vec![0f32; group * sizes.queries * sizes.dim],
         key: vec![0f32; sizes.keys * sizes.dim],
@@ -371,27 +405,40 @@ fn key_head_backward(
     if sizes.keys == 0 {
         return part;
     }
-    let key = attention.key.head(batch, key_head, 0, sizes.keys, sizes.dim);
-    let value = attention.value.head(batch, key_head, 0, sizes.keys, sizes.value_dim);
+    // The bias's gradient is that of all keys, a query after another.
+    let most = if of_bias { sizes.keys } else { sizes.keys.min(KEYS) };
+    let block = sizes.block(most);
     for head in key_head * group..(key_head + 1) * group {
         for first in (0..sizes.queries).step_by(block) {
             let task = Task { batch, head, first, rows: block.min(sizes.queries - first) };
             let Scratch { weights, slopes } = &mut *scratch;
-            score(attention, task, weights);
-            slopes.resize(weights.len(), 0.0);
             let outer = gradient.head(batch, head, first, task.rows, sizes.value_dim);
-            multiply(slopes, outer, value.transposed(), 1.0, Existing::Replace, Threads::One);
-            weigh(sizes, past, gradient, task, weights, slopes);
-            let weights = Matrix::new(weights, task.rows, sizes.keys);
-            let slope = Matrix::new(slopes, task.rows, sizes.keys);
-            multiply(&mut part.value, weights.transposed(), outer, 1.0, Existing::Add, Threads::One);
             let query = attention.query.head(batch, head, first, task.rows, sizes.dim);
-            multiply(&mut part.key, slope.transposed(), query, sizes.scale, Existing::Add, Threads::One);
             let place = ((head - key_head * group) * sizes.queries + first) * sizes.dim;
             let into = &mut part.query[place..place + task.rows * sizes.dim];
-            multiply(into, slope, key, sizes.scale, Existing::Replace, Threads::One);
+            for keys in sizes.key_blocks(task, most) {
+                let key = attention.key.head(batch, key_head, keys.start, keys.len(), sizes.dim);
+                let value = attention.value.head(batch, key_head, keys.start, keys.len(), sizes.value_dim);
+                score(attention, task, keys.clone(), weights);
+                slopes.resize(weights.len(), 0.0);
+                multiply(slopes, outer, value.transposed(), 1.0, Existing::Replace, Threads::One);
+                weigh(sizes, past, gradient, task, weights, slopes);
+                let weights = Matrix::new(weights, task.rows, keys.len());
+                let slope = Matrix::new(slopes, task.rows, keys.len());
+                let of = |dim: usize| keys.start * dim..keys.end * dim;
+                let of_value = &mut part.value[of(sizes.value_dim)];
+                multiply(of_value, weights.transposed(), outer, 1.0, Existing::Add, Threads::One);
+                let of_key = &mut part.key[of(sizes.dim)];
+                multiply(of_key, slope.transposed(), query, sizes.scale, Existing::Add, Threads::One);
+                multiply(into, slope, key, sizes.scale, Existing::Add, Threads::One);
+            }
             if of_bias {
-                part.bias.extend_from_slice(slopes);
+                // What no query of the block sees is behind, and of no consequence.
+                let seen = sizes.seen(first + task.rows - 1);
+                for row in 0..task.rows {
+                    part.bias.extend_from_slice(&slopes[row * seen..][..seen]);
+                    part.bias.resize(part.bias.len() + sizes.keys - seen, 0.0);
+                }
             }
         }
     }
@@ -403,7 +450,8 @@ fn key_head_backward(
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
 fn weigh(sizes: Sizes, past: Past, gradient: View<f32>, task: Task, weights: &mut [f32], slopes: &mut [f32]) {
     let Task { batch, head, first, .. } = task;
-    let rows = weights.chunks_exact_mut(sizes.keys).zip(slopes.chunks_exact_mut(sizes.keys)).enumerate();
+    let keys = weights.len() / task.rows;
+    let rows = weights.chunks_exact_mut(keys).zip(slopes.chunks_exact_mut(keys)).enumerate();
     for (row, (weights, slopes)) in rows {
         let query = first + row;
         let total = past.sums[(batch * sizes.heads + head) * sizes.queries + query];
