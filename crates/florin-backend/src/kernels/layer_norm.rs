@@ -3,6 +3,7 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
+use super::made::made;
 use super::rows::{dot, squares_around, sum};
 
 /// Rows that one task takes: enough to be worth starting, few enough to share out.
@@ -29,11 +30,7 @@ pub(crate) struct Gradients {
 /// The normalised rows of `x`, or of `x + residual`.
 pub(crate) fn forward(x: &[f32], residual: Option<&[f32]>, affine: Affine) -> Vec<f32> {
     let dim = affine.scale.len();
-    let mut output = vec![0f32; x.len()];
-    output.par_chunks_mut(ROWS * dim).enumerate().for_each(|(task, output)| {
-        normalise(x, residual, affine, task * ROWS * dim, output);
-    });
-    output
+    made(x.len(), ROWS * dim, |from, output| normalise(x, residual, affine, from, output))
 }
 
 /// Some rows, from number `from` of `x` on.

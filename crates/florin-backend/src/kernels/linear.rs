@@ -4,6 +4,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::activation;
+use super::made::made;
 use super::product::{Existing, Matrix, Threads, multiplied, multiply};
 use crate::Activation;
 
@@ -31,21 +32,17 @@ const NUMBERS: usize = 1 << 13;
 
 /// The activation of every number, the numbers kept.
 pub(crate) fn activated(values: &[f32], kind: Activation) -> Vec<f32> {
-    let mut output = vec![0f32; values.len()];
-    output.par_chunks_mut(NUMBERS).zip(values.par_chunks(NUMBERS)).for_each(|(output, values)| {
-        activation::apply(kind, values, output);
-    });
-    output
+    made(values.len(), NUMBERS, |first, output| {
+        activation::apply(kind, &values[first..first + output.len()], output);
+    })
 }
 
 /// The gradient before the activation: `gradient · f'(z)`.
 pub(crate) fn before_activation(z: &[f32], gradient: &[f32], kind: Activation) -> Vec<f32> {
-    let mut output = vec![0f32; z.len()];
-    let chunks = output.par_chunks_mut(NUMBERS).zip(z.par_chunks(NUMBERS)).zip(gradient.par_chunks(NUMBERS));
-    chunks.for_each(|((output, z), gradient)| {
-        activation::backward(kind, z, gradient, output);
-    });
-    output
+    made(z.len(), NUMBERS, |first, output| {
+        let of = first..first + output.len();
+        activation::backward(kind, &z[of.clone()], &gradient[of], output);
+    })
 }
 
 /// Sums over rows, `[output]`.

@@ -15,6 +15,7 @@ pub(crate) mod finite;
 pub(crate) mod float_math;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;
+pub(crate) mod made;
 pub(crate) mod packed;
 pub(crate) mod product;
 pub(crate) mod rows;

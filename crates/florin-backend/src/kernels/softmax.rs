@@ -6,6 +6,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::float_math::exp;
+use super::made::made;
 use super::rows::{dot, max, sum, sum_of};
 
 /// Numbers that one task takes, at least a row.
@@ -27,15 +28,9 @@ fn rows_of(columns: usize) -> usize {
 
 /// The function of every row.
 pub(crate) fn forward(x: &[f32], columns: usize, form: Form) -> Vec<f32> {
-    let mut output = vec![0f32; x.len()];
-    if !x.is_empty() {
-        let numbers = rows_of(columns) * columns;
-        output
-            .par_chunks_mut(numbers)
-            .zip(x.par_chunks(numbers))
-            .for_each(|(output, x)| rows(x, columns, form, output));
-    }
-    output
+    made(x.len(), rows_of(columns) * columns, |first, output| {
+        rows(&x[first..first + output.len()], columns, form, output);
+    })
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
@@ -63,13 +58,10 @@ fn rows(x: &[f32], columns: usize, form: Form, output: &mut [f32]) {
 
 /// The gradient of the rows from the output and its gradient.
 pub(crate) fn backward(output: &[f32], gradient: &[f32], columns: usize, form: Form) -> Vec<f32> {
-    let mut found = vec![0f32; output.len()];
-    if !output.is_empty() {
-        let numbers = rows_of(columns) * columns;
-        let tasks = found.par_chunks_mut(numbers).zip(output.par_chunks(numbers)).zip(gradient.par_chunks(numbers));
-        tasks.for_each(|((found, output), gradient)| rows_backward(output, gradient, columns, form, found));
-    }
-    found
+    made(output.len(), rows_of(columns) * columns, |first, found| {
+        let of = first..first + found.len();
+        rows_backward(&output[of.clone()], &gradient[of], columns, form, found);
+    })
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
