@@ -301,8 +301,9 @@ pub(crate) struct InspectOptions {
   florin pack DIR PACKED --precision int8
   florin embed PACKED texts.txt               in int8, without --precision
 
-Weights of linear layers are written in the order and the precision in which the device cpu multiplies them; a start maps the file and computes. Tokenizer
-and settings are copied. Every command opens the folder as it opens DIR; other programs do not know its weights. Other devices, and training, unpack them.")]
+Weights of linear layers are written as the device cpu multiplies them; a start maps the file
+and computes. Tokenizer and settings are copied. Every command opens the folder as it opens DIR;
+other programs do not know its weights. Other devices, and training, unpack them.")]
 pub(crate) struct PackOptions {
     /// Model folder, or a pulled preset
     #[arg(value_name = "DIR|NAME")]
