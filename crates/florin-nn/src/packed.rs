@@ -214,6 +214,20 @@ mod tests {
     }
 
     #[test]
+    fn what_no_layer_multiplies_by_is_unpacked() {
+        let device = device();
+        let table = crate::Embedding::new(9, 4, &device);
+        let weight = PackedWeight::pack(table.weight.val().transpose(), WeightFormat::F32).expect("on the cpu device");
+        let (read, packed) =
+            assign_packed(crate::Embedding::new(9, 4, &device), Some(WeightFormat::F32), &mut |_, shape| {
+                assert_eq!(shape, [9, 4]);
+                Some(Given::Packed(weight.clone()))
+            });
+        assert!(packed.is_empty());
+        assert_eq!(numbers(read.weight.val()), numbers(table.weight.val()));
+    }
+
+    #[test]
     fn a_gradient_passes_through_a_packed_layer() {
         let device = device();
         let layer = pack(Linear::new(6, 5, &device), WeightFormat::Int8);

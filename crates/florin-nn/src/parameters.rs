@@ -112,7 +112,7 @@ pub fn assign<M: Module>(module: M, source: Source<'_, '_>) -> M {
 ///
 /// # Panics
 ///
-/// If `source` gives another number of values than the shape has, or a packed weight of another size or for another parameter.
+/// If `source` gives another number of values than the shape has, or a packed weight of another size.
 pub fn assign_packed<M: Module>(
     module: M,
     packs: Option<WeightFormat>,
@@ -209,7 +209,15 @@ impl ModuleMapper for Assigner<'_, '_> {
         let transposed = self.place.is_linear_weight();
         let stored: Vec<usize> = if transposed { shape.iter().rev().copied().collect() } else { shape.to_vec() };
         let name = self.place.name();
-        let param = match (self.source)(&name, &stored) {
+        let given = match (self.source)(&name, &stored) {
+            // A file may call packed what no layer multiplies by.
+            Some(Given::Packed(weight)) if !transposed => {
+                let [input, output] = weight.dims();
+                Some(Given::Numbers(Cow::Owned(transpose(&weight.values(), input, output))))
+            }
+            given => given,
+        };
+        let param = match given {
             Some(Given::Numbers(values)) => {
                 let values = if transposed { transpose(&values, stored[0], stored[1]) } else { values.into_owned() };
                 let param = replaced(param, |device| Tensor::from_data(TensorData::new(values, shape), device));
@@ -219,11 +227,7 @@ impl ModuleMapper for Assigner<'_, '_> {
                 }
             }
             Some(Given::Packed(weight)) => {
-                assert!(
-                    transposed && weight.dims()[..] == shape[..],
-                    "{name}: a packed weight {:?} for {shape:?}",
-                    weight.dims()
-                );
+                assert!(weight.dims()[..] == shape[..], "{name}: a packed weight {:?} for {shape:?}", weight.dims());
                 let device = if param.is_initialized() { param.val().device() } else { param.lazy_device() };
                 let dense = |param| replaced(param, |device| weight.unpack(device).reshape(shape));
                 match self.packs {
