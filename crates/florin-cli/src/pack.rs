@@ -18,8 +18,8 @@ use crate::progress::Progress;
 pub(crate) fn pack(options: &PackOptions) -> anyhow::Result<()> {
     let (from, into) = (hub::folder_of(&options.model)?, options.output.as_path());
     // Weights that are there already would be read in place of the packed ones.
-    if Weights::are_in(into) && !into.join(PACKED_FILE).is_file() {
-        bail!("{} holds weights already; expected a folder for the packed ones alone", into.display());
+    if let Some(other) = Weights::name_in(into).filter(|name| *name != PACKED_FILE) {
+        bail!("{} holds weights already, {other}; expected a folder for the packed ones alone", into.display());
     }
     let began = Instant::now();
     let mut progress = Progress::new();

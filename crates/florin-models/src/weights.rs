@@ -66,13 +66,18 @@ struct Index {
 impl Weights {
     /// Opens the weights of a folder.
     pub fn open(folder: &Path) -> Result<Self, ModelError> {
-        let found = NAMES.iter().find(|name| folder.join(name).is_file()).unwrap_or(&FILE);
+        let found = Self::name_in(folder).unwrap_or(FILE);
         if found.ends_with(".json") { Self::open_index(folder, found) } else { Self::open_file(&folder.join(found)) }
     }
 
     /// Whether a folder has weights.
     pub fn are_in(folder: &Path) -> bool {
-        NAMES.iter().any(|name| folder.join(name).is_file())
+        Self::name_in(folder).is_some()
+    }
+
+    /// The file, or the index of several, that is read in a folder.
+    pub fn name_in(folder: &Path) -> Option<&'static str> {
+        NAMES.into_iter().find(|name| folder.join(name).is_file())
     }
 
     /// No weights at all, of a folder.
