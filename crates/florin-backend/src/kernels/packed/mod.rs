@@ -55,6 +55,11 @@ macro_rules! by_rows {
 }
 use by_rows;
 
+/// Refuses what is too short for a tile of `R` rows, each of so many numbers, and two panels: vector instructions rely on it.
+fn check<const R: usize>(rows: usize, panels: usize, length: usize, into: usize) {
+    assert!(rows >= R * length && panels >= WIDTH * length && into >= R * WIDTH, "a tile's sizes");
+}
+
 /// Weights `[input, output]`, packed; neither is zero.
 pub(crate) trait Panels: Sync {
     /// A block of rows as the kernel wants them.
