@@ -107,13 +107,18 @@ impl Int8 {
         // Taken anew: what is derived cannot contradict what it is derived from.
         let mut sums = vec![0i32; padded];
         let panels = sums.par_chunks_mut(PANEL).zip(values.par_chunks(PANEL * groups * GROUP));
-        panels.for_each(|(sums, values)| {
+        let beyond = panels.map(|(sums, values)| {
             for group in values.chunks_exact(PANEL * GROUP) {
                 for (sum, column) in sums.iter_mut().zip(group.chunks_exact(GROUP)) {
                     *sum += column.iter().map(|&w| i32::from(w)).sum::<i32>();
                 }
             }
+            values.contains(&i8::MIN)
         });
+        // Two products with it may not fit sixteen bits, in which NEON sums them.
+        if beyond.reduce(|| false, |one, other| one || other) {
+            return Err("a weight of -128, expected -127 to 127".to_owned());
+        }
         Ok(Self { input, output, values, scales, sums, instructions: available() })
     }
 

@@ -288,4 +288,7 @@ fn bytes_that_are_no_weight_of_the_size_are_refused() {
     assert_eq!(read(int8.bytes(), &int8.scales()[1..], 6), "63 scales, expected 64");
     assert_eq!(read(int8.bytes(), &[f32::INFINITY; 64], 6), "a scale that is infinite or no number");
     assert_eq!(read(int8.bytes(), int8.scales(), LONGEST + 1), "32769 inputs, expected at most 32768");
+    let mut beyond = int8.bytes().to_vec();
+    beyond[3] = 0x80;
+    assert_eq!(read(&beyond, int8.scales(), 6), "a weight of -128, expected -127 to 127");
 }
