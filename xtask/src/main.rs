@@ -1,5 +1,6 @@
 //! Florin's automation: `cargo xtask VERB`.
 
+mod arm;
 mod bench;
 mod blocks;
 mod ci;
@@ -28,6 +29,7 @@ cargo xtask VERB
        [--runs N]             how many each (10000000)
        [--json|--markdown]    how the result is printed
   miri                        the kernels with vector instructions under Miri, AVX-512 among them: needs a nightly compiler
+  arm                         the unit tests of florin-backend on ARM, imitated by QEMU: needs that and a compiler for ARM
   bench [save|compare NAME] [--device NAME]
   bench peers                 the same work in PyTorch, on this machine
   bench peers blocks [BENCH..]
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::tidy(),
         ["fuzz", rest @ ..] => fuzz::fuzz(rest),
         ["miri"] => miri::miri(),
+        ["arm"] => arm::arm(),
         ["golden", "check"] => golden::check(),
         ["golden", "update"] => golden::update(),
         ["mutants", rest @ ..] => mutants::mutants(rest),
