@@ -1,6 +1,8 @@
 //! Weights in bfloat16, which is the upper half of an f32: half the memory, and twice the speed or more where the processor
 //! multiplies them itself. There rows are rounded to the same format; elsewhere they stay in f32.
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -14,10 +16,6 @@ use super::{Instructions, PANEL, Panels, WIDTH, by_rows, misfit};
 const GROUP: usize = 2;
 /// The exponent that infinities and NaN have, and nothing else.
 const NOT_FINITE: u16 = 0x7f80;
-/// Rows of a tile in AVX2, where twelve of sixteen registers hold sums.
-const ROWS: usize = 6;
-/// Rows of a tile in AVX-512, where 24 of 32 registers do.
-const ROWS_512: usize = 12;
 
 /// The packed weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +32,7 @@ pub(crate) struct Bf16 {
 pub(crate) struct Rows {
     count: usize,
     numbers: Vec<f32>,
-    /// Rounded, for AVX-512.
+    /// Rounded, where the processor multiplies them so.
     rounded: Vec<u16>,
 }
 
@@ -88,6 +86,17 @@ impl Bf16 {
     fn groups(&self) -> usize {
         self.input.div_ceil(GROUP)
     }
+
+    /// Whether rows are rounded too.
+    pub(super) fn rounds_rows(&self) -> bool {
+        match self.instructions {
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512 => true,
+            #[cfg(target_arch = "aarch64")]
+            Instructions::NeonDot => true,
+            _ => false,
+        }
+    }
 }
 
 /// Where a weight stands.
@@ -124,7 +133,11 @@ fn available() -> Instructions {
             return Instructions::Avx2;
         }
     }
-    Instructions::Portable
+    #[cfg(target_arch = "aarch64")]
+    if std::arch::is_aarch64_feature_detected!("bf16") {
+        return Instructions::NeonDot;
+    }
+    Instructions::CERTAIN
 }
 
 impl Panels for Bf16 {
@@ -142,7 +155,7 @@ impl Panels for Bf16 {
         let length = self.groups() * GROUP;
         into.count = x.len() / self.input;
         let lines = x.chunks_exact(self.input);
-        if self.instructions == Instructions::Avx512 {
+        if self.rounds_rows() {
             into.rounded.resize(into.count * length, 0);
             for (x, row) in lines.zip(into.rounded.chunks_exact_mut(length)) {
                 row.iter_mut().zip(x).for_each(|(into, x)| *into = rounded(*x));
@@ -159,7 +172,11 @@ impl Panels for Bf16 {
         let groups = self.groups();
         let length = groups * GROUP;
         let panels = &self.values[pair * WIDTH * length..(pair + 1) * WIDTH * length];
-        let step = if self.instructions == Instructions::Avx512 { ROWS_512 } else { ROWS };
+        let step = match self.instructions {
+            #[cfg(target_arch = "aarch64")]
+            Instructions::Neon => neon::ROWS,
+            other => other.rows(),
+        };
         for first in (0..rows.count).step_by(step) {
             let some = step.min(rows.count - first);
             let place = first * length..(first + some) * length;
@@ -174,6 +191,16 @@ impl Panels for Bf16 {
                 Instructions::Avx2 => {
                     let rows = &rows.numbers[place];
                     by_rows!(some, x86::tile_avx2(rows, panels, groups, into), 1 2 3 4 5 6);
+                }
+                #[cfg(target_arch = "aarch64")]
+                Instructions::NeonDot => {
+                    let rows = &rows.rounded[place];
+                    by_rows!(some, neon::tile_dot(rows, panels, groups, into), 1 2 3 4 5 6);
+                }
+                #[cfg(target_arch = "aarch64")]
+                Instructions::Neon => {
+                    let rows = &rows.numbers[place];
+                    by_rows!(some, neon::tile(rows, panels, groups, into), 1 2 3 4 5 6 7 8 9 10);
                 }
                 _ => tile_portable(&rows.numbers[place], panels, groups, into),
             }

@@ -7,6 +7,8 @@
 //! Paper: Jacob et al. 2017, <https://arxiv.org/abs/1712.05877>
 //! Difference: rows are measured as they come, one by one, and not calibrated.
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -15,16 +17,12 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::numbers::Numbers;
-use super::{Instructions, PANEL, Panels, WIDTH, by_rows, misfit};
+use super::{Instructions, PANEL, Panels, ROWS_512, WIDTH, by_rows, misfit};
 
 /// Inner places that stand together: what one instruction sums.
 const GROUP: usize = 4;
 /// The largest inner size whose sums fit 32 bits whatever the numbers: `2 · 255 · 127 · 32768 < 2³¹`.
 pub(crate) const LONGEST: usize = 1 << 15;
-/// Rows of a tile in AVX2, where twelve of sixteen registers hold sums.
-const ROWS: usize = 6;
-/// Rows of a tile in AVX-512, where 24 of 32 registers do.
-const ROWS_512: usize = 12;
 
 /// The packed weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +41,7 @@ pub(crate) struct Int8 {
 /// A block of rows in eight bits.
 #[derive(Default)]
 pub(crate) struct Rows {
-    /// `[rows, groups · GROUP]`, for AVX-512.
+    /// `[rows, groups · GROUP]`, for whatever multiplies bytes.
     bytes: Vec<u8>,
     /// The same in sixteen bits, for whatever multiplies those.
     words: Vec<i16>,
@@ -149,6 +147,17 @@ impl Int8 {
     fn groups(&self) -> usize {
         self.input.div_ceil(GROUP)
     }
+
+    /// Whether rows are bytes.
+    fn takes_bytes(&self) -> bool {
+        match self.instructions {
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512 => true,
+            #[cfg(target_arch = "aarch64")]
+            Instructions::Neon | Instructions::NeonDot => true,
+            _ => false,
+        }
+    }
 }
 
 /// The best instructions that this machine has.
@@ -165,7 +174,11 @@ fn available() -> Instructions {
             return Instructions::Avx2;
         }
     }
-    Instructions::Portable
+    #[cfg(target_arch = "aarch64")]
+    if std::arch::is_aarch64_feature_detected!("dotprod") {
+        return Instructions::NeonDot;
+    }
+    Instructions::CERTAIN
 }
 
 impl Panels for Int8 {
@@ -183,9 +196,11 @@ impl Panels for Int8 {
         let (rows, length) = (x.len() / self.input, self.groups() * GROUP);
         into.ranges.clear();
         let lines = x.chunks_exact(self.input);
-        if self.instructions == Instructions::Avx512 {
+        if self.takes_bytes() {
             into.bytes.resize(rows * length, 0);
             into.ranges.extend(lines.zip(into.bytes.chunks_exact_mut(length)).map(|(x, row)| round_row(x, row)));
+            #[cfg(target_arch = "aarch64")]
+            with_sign(into);
         } else {
             into.words.resize(rows * length, 0);
             into.ranges.extend(lines.zip(into.words.chunks_exact_mut(length)).map(|(x, row)| round_row_wide(x, row)));
@@ -198,7 +213,11 @@ impl Panels for Int8 {
         let (groups, count) = (self.groups(), rows.ranges.len());
         let length = groups * GROUP;
         let panels = &self.values[pair * WIDTH * length..(pair + 1) * WIDTH * length];
-        let step = if self.instructions == Instructions::Avx512 { ROWS_512 } else { ROWS };
+        let step = match self.instructions {
+            #[cfg(target_arch = "aarch64")]
+            Instructions::Neon => neon::ROWS,
+            other => other.rows(),
+        };
         for first in (0..count).step_by(step) {
             let some = step.min(count - first);
             let place = first * length..(first + some) * length;
@@ -213,6 +232,16 @@ impl Panels for Int8 {
                 Instructions::Avx2 => {
                     let rows = &rows.words[place];
                     by_rows!(some, x86::tile_avx2(rows, panels, groups, sums), 1 2 3 4 5 6);
+                }
+                #[cfg(target_arch = "aarch64")]
+                Instructions::NeonDot => {
+                    let rows = &rows.bytes[place];
+                    by_rows!(some, neon::tile_dot(rows, panels, groups, sums), 1 2 3 4 5 6);
+                }
+                #[cfg(target_arch = "aarch64")]
+                Instructions::Neon => {
+                    let rows = &rows.bytes[place];
+                    by_rows!(some, neon::tile(rows, panels, groups, sums), 1 2 3 4 5);
                 }
                 _ => tile_portable(&rows.words[place], panels, groups, sums),
             }
@@ -248,6 +277,13 @@ fn round_row(x: &[f32], into: &mut [u8]) -> (f32, i32) {
         *into = place_of(*x, inverse, zero) as u8;
     }
     (scale, zero)
+}
+
+/// Takes 128 off all numbers and their zero points, so that bytes have a sign: all products stay the same.
+#[cfg(target_arch = "aarch64")]
+fn with_sign(rows: &mut Rows) {
+    rows.bytes.iter_mut().for_each(|q| *q ^= 0x80);
+    rows.ranges.iter_mut().for_each(|(_, zero)| *zero -= 128);
 }
 
 /// The same to sixteen bits.

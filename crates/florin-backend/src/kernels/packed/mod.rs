@@ -33,15 +33,46 @@ fn misfit(what: &str, found: usize, expected: usize) -> String {
     format!("{found} {what}, expected {expected}")
 }
 
+/// Rows of a tile whose sums fill 12 of AVX2's 16 registers, or 24 of NEON's 32, which are half as wide.
+const ROWS: usize = 6;
+/// Rows of a tile in AVX-512, where 24 of 32 registers hold sums.
+const ROWS_512: usize = 12;
+
 /// Instructions that a kernel may use, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Instructions {
-    /// Whatever the target has for certain.
+    /// Whatever the compiler makes of it for the target.
+    #[cfg_attr(all(target_arch = "aarch64", not(test)), expect(dead_code, reason = "tests compare with it"))]
     Portable,
     /// AVX2 with fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
     Avx2,
     /// AVX-512 with what the format is multiplied by there: VNNI, BF16.
+    #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// NEON, which every AArch64 has.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// NEON with what the format is multiplied by there: DotProd, BF16.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
+}
+
+impl Instructions {
+    /// What every machine has that the target names.
+    #[cfg(target_arch = "aarch64")]
+    const CERTAIN: Self = Self::Neon;
+    #[cfg(not(target_arch = "aarch64"))]
+    const CERTAIN: Self = Self::Portable;
+
+    /// Rows of a tile, where the format does not say otherwise.
+    fn rows(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => ROWS_512,
+            _ => ROWS,
+        }
+    }
 }
 
 /// Calls a tile's function for the number of rows that there are, which it wants as a constant.

@@ -1,5 +1,7 @@
 //! Weights in f32 as they are: no product has to arrange them again, which pays where few rows share them.
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -12,10 +14,6 @@ use crate::kernels::finite::count_not_finite;
 
 /// Inner places of a panel that are taken at a time: 24 kilobytes, which stay in the innermost cache while all rows pass by.
 const DEPTH: usize = 384;
-/// Rows of a tile in AVX2, where twelve of sixteen registers hold sums.
-const ROWS: usize = 6;
-/// Rows of a tile in AVX-512, where 24 of 32 registers do.
-const ROWS_512: usize = 12;
 
 /// The packed weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +85,7 @@ fn available() -> Instructions {
             return Instructions::Avx2;
         }
     }
-    Instructions::Portable
+    Instructions::CERTAIN
 }
 
 impl Panels for Single {
@@ -106,9 +104,10 @@ impl Panels for Single {
     fn multiply(&self, x: &[f32], _rows: &(), pair: usize, into: &mut [f32]) {
         let length = self.input;
         let panels = &self.values[pair * WIDTH * length..(pair + 1) * WIDTH * length];
-        let step = if self.instructions == Instructions::Avx512 { ROWS_512 } else { ROWS };
+        let step = self.instructions.rows();
         let (passes, depth) = match self.instructions {
             // Both panels in one pass.
+            #[cfg(target_arch = "x86_64")]
             Instructions::Avx512 => (1, DEPTH / 2),
             _ => (WIDTH / PANEL, DEPTH),
         };
@@ -124,6 +123,10 @@ impl Panels for Single {
                         #[cfg(target_arch = "x86_64")]
                         Instructions::Avx2 => {
                             by_rows!(into.len() / WIDTH, x86::tile_avx2(rows, panels, part, into), 1 2 3 4 5 6);
+                        }
+                        #[cfg(target_arch = "aarch64")]
+                        Instructions::Neon => {
+                            by_rows!(into.len() / WIDTH, neon::tile(rows, panels, part, into), 1 2 3 4 5 6);
                         }
                         _ => tile_portable(rows, panels, part, into),
                     }
