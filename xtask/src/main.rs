@@ -34,7 +34,7 @@ cargo xtask VERB
   bench peers                 the same work in PyTorch, on this machine
   bench peers blocks [BENCH..]
                               operations, attention, fusion and losses, all or some, beside PyTorch's
-  bench peers models [CASE..] whole models beside PyTorch, ONNX Runtime and sentence-transformers, with the same weights
+  bench peers models [CASE..] whole models beside PyTorch, ONNX Runtime, sentence-transformers and candle, with the same weights
   docs                        the documentation of all crates, and the book
 
 Regenerating golden files and peers need Python: a virtual environment with tests/golden/requirements.txt or

@@ -1,12 +1,12 @@
-//! Whole models beside PyTorch, ONNX Runtime and sentence-transformers: the same weights and inputs, by turns, in one run.
+//! Whole models beside PyTorch, ONNX Runtime, sentence-transformers and candle: the same weights and inputs, by turns, in one run.
 //!
-//! Florin's side is `florin bench`, the other `tests/peers/models.py`, which also writes the checkpoints. Both tell some numbers of each
-//! answer, and a run ends where they are not the same: what is computed wrongly may be as fast as it likes.
+//! Florin's side is `florin bench`, the others `tests/peers/models.py`, which also writes the checkpoints, and `tests/peers/candle`. All
+//! tell some numbers of each answer, and a run ends where they are not the same: what is computed wrongly may be as fast as it likes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -18,7 +18,7 @@ use crate::shell::{output, python_with_torch, root, run};
 const TURNS: usize = 2;
 /// Seconds of timing for a case and engine in a turn.
 const SECONDS: &str = "5";
-/// Threads of both sides, so that a larger machine compares the same.
+/// Threads of all sides, so that a larger machine compares the same.
 const THREADS: &str = "2";
 /// The largest difference between answers in f32, as a share of the largest number.
 const AGREES: f32 = 1e-3;
@@ -27,10 +27,12 @@ const STARTS: &str = "7";
 /// What is embedded there.
 const TEXT: &str = "card payment declined";
 const OURS: &str = "florin";
+/// candle's side: a workspace of its own, so that Florin depends on nothing of it.
+const CANDLE: &str = "tests/peers/candle/Cargo.toml";
 /// Florin's precisions, and what its engine is called in each.
 const OUR_PRECISIONS: [(&str, &str); 3] = [("f32", OURS), ("bf16", "florin-bf16"), ("int8", "florin-int8")];
 
-/// What either side prints of a case.
+/// What any side prints of a case.
 #[derive(Clone, Debug, Deserialize)]
 struct Printed {
     case: String,
@@ -67,7 +69,7 @@ fn ours() -> String {
     OURS.to_owned()
 }
 
-/// Times both sides and prints tables for the documentation; only these cases, or all.
+/// Times all sides and prints tables for the documentation; only these cases, or all.
 pub(crate) fn peers(only: &[&str]) -> Result<()> {
     let python = python_with_torch()?;
     run("cargo", &["build", "--release", "--quiet", "-p", "florin-cli"], &[])?;
@@ -75,13 +77,14 @@ pub(crate) fn peers(only: &[&str]) -> Result<()> {
     let target = root().join(target);
     let (florin, models) = (target.join("release/florin"), target.join("florin-peers-models"));
     let (florin, models) = (florin.to_string_lossy(), models.to_string_lossy());
+    let candle = candle(&target)?;
     run(&python, &["-B", "tests/peers/models.py", "make", &models], &[])?;
     let names = cases(&florin, only)?;
     let mut found: Vec<(String, Engines)> = names.into_iter().map(|case| (case, Engines::new())).collect();
     for turn in 0..TURNS {
         for (case, engines) in &mut found {
             eprintln!("turn {} of {TURNS}: {case}", turn + 1);
-            // In turns, so that a busy minute of the machine falls on both.
+            // In turns, so that a busy minute of the machine falls on all.
             let mut own: Vec<Printed> = Vec::new();
             // Models are trained in f32 alone.
             for (precision, engine) in OUR_PRECISIONS.into_iter().take(if case.starts_with("train") { 1 } else { 3 }) {
@@ -94,7 +97,9 @@ pub(crate) fn peers(only: &[&str]) -> Result<()> {
             let call =
                 ["-B", "tests/peers/models.py", "run", &models, case, "--threads", THREADS, "--seconds", SECONDS];
             let theirs = parse(&output(&python, &call)?)?;
-            for printed in own.into_iter().chain(theirs) {
+            let call = [&models, case.as_str(), "--seconds", SECONDS];
+            let candles = parse(&with_threads(&candle, &call)?)?;
+            for printed in own.into_iter().chain(theirs).chain(candles) {
                 anyhow::ensure!(printed.case == *case, "expected {case}, found {}", printed.case);
                 engines.entry(printed.engine).or_default().push(printed.outcome);
             }
@@ -117,10 +122,20 @@ fn cases(florin: &str, only: &[&str]) -> Result<Vec<String>> {
     Ok(all.into_iter().filter(|case| only.is_empty() || only.contains(&case.as_str())).collect())
 }
 
-/// What Florin prints with as many threads as its peers have.
-fn with_threads(florin: &str, arguments: &[&str]) -> Result<String> {
+/// Builds candle's side and tells where it is.
+fn candle(target: &Path) -> Result<String> {
+    let target = target.join("candle-peer");
+    let folder = target.to_string_lossy();
+    let call = ["build", "--release", "--quiet", "--locked", "--manifest-path", CANDLE, "--target-dir", &folder];
+    // candle is vectorised in part by the compiler alone, which writes for the oldest processors where nothing is said.
+    run("cargo", &call, &[("RUSTFLAGS", "-C target-cpu=native")])?;
+    Ok(target.join("release/florin-candle-peer").to_string_lossy().into_owned())
+}
+
+/// What a program of Rust prints with as many threads as the peers in Python have.
+fn with_threads(program: &str, arguments: &[&str]) -> Result<String> {
     let threads = format!("RAYON_NUM_THREADS={THREADS}");
-    output("env", &[&[threads.as_str(), florin], arguments].concat())
+    output("env", &[&[threads.as_str(), program], arguments].concat())
 }
 
 /// One object a line.
@@ -242,7 +257,7 @@ fn machine() -> String {
     let cores = text.lines().filter(|line| line.starts_with("processor")).count();
     let wide = if field("flags").contains("avx512f") { "with" } else { "without" };
     format!(
-        "{cores} cores of {} (family {}, model {}), {wide} AVX-512; {THREADS} threads on both sides, {TURNS} turns, the better of each",
+        "{cores} cores of {} (family {}, model {}), {wide} AVX-512; {THREADS} threads on all sides, {TURNS} turns, the better of each",
         field("model name"),
         field("cpu family"),
         field("model")

@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 7] = [
     &["florin-models", "florin-train"],
     &["florin-finance"],
     &["florin", "florin-cli", "xtask"],
-    &["florin-tests", "florin-fuzz", "florin-miri"],
+    &["florin-tests", "florin-fuzz", "florin-miri", "florin-candle-peer"],
 ];
 
 /// Lines above which a file should be two.
