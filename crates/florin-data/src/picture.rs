@@ -11,7 +11,9 @@ use image::{
     imageops::{self, FilterType},
 };
 
-use crate::{DataError, document::BoundingBox};
+use crate::DataError;
+use crate::document::BoundingBox;
+use crate::guarded::guarded;
 
 /// Most pixels of a picture that is decoded: 100 megapixels, about twice the largest flatbed scan of a page.
 pub const MOST_PIXELS: u64 = 100_000_000;
@@ -54,6 +56,12 @@ pub fn decode_bytes(name: impl AsRef<Path>, bytes: &[u8]) -> Result<GrayImage, D
 }
 
 fn decode_colours(name: &Path, bytes: &[u8]) -> Result<DynamicImage, DataError> {
+    // Some damaged JPEG files end the decoder at a check of its own.
+    let failed = || Err(DataError::picture(name, "the picture is damaged: its decoder gave up"));
+    guarded(|| decode_unguarded(name, bytes)).unwrap_or_else(failed)
+}
+
+fn decode_unguarded(name: &Path, bytes: &[u8]) -> Result<DynamicImage, DataError> {
     let reader = ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format();
     let mut reader = reader.map_err(|source| DataError::file("read the picture", name, source))?;
     check_format(name, reader.format())?;

@@ -50,15 +50,17 @@ pub fn read(path: &Path, rate: usize, longest: usize) -> Result<Sound, DataError
     if about.len() == 0 {
         return Err(DataError::sound_file(path, "it is empty"));
     }
-    decoded(Box::new(file), path, rate, longest)
+    let (samples, native, is_whole) = native_guarded(Box::new(file), path, longest)?;
+    Ok(Sound { samples: resampled(&samples, native, rate)?, rate, is_whole })
 }
 
-/// The same of a file's bytes; `path` is for messages.
-pub fn from_bytes(bytes: Vec<u8>, path: &Path, rate: usize, longest: usize) -> Result<Sound, DataError> {
+/// The same of a file's bytes at the rate that they have; `path` is for messages.
+pub fn from_bytes(bytes: Vec<u8>, path: &Path, longest: usize) -> Result<Sound, DataError> {
     if bytes.is_empty() {
         return Err(DataError::sound_file(path, "it is empty"));
     }
-    decoded(Box::new(Cursor::new(bytes)), path, rate, longest)
+    let (samples, rate, is_whole) = native_guarded(Box::new(Cursor::new(bytes)), path, longest)?;
+    Ok(Sound { samples, rate, is_whole })
 }
 
 /// A sound at another rate, as long as before; the last sample may stand behind its end.
@@ -90,10 +92,13 @@ fn greatest_common_divisor(one: usize, other: usize) -> usize {
 }
 
 /// Whatever happens to the decoder, whose readers still overflow on some headers, is an error of the file.
-fn decoded(source: Box<dyn MediaSource>, path: &Path, rate: usize, longest: usize) -> Result<Sound, DataError> {
+fn native_guarded(
+    source: Box<dyn MediaSource>,
+    path: &Path,
+    longest: usize,
+) -> Result<(Vec<f32>, usize, bool), DataError> {
     let failed = || Err(DataError::sound_file(path, "its decoder failed, so that it must be damaged"));
-    let (samples, native, is_whole) = guarded(|| native(source, path, longest)).unwrap_or_else(failed)?;
-    Ok(Sound { samples: resampled(&samples, native, rate)?, rate, is_whole })
+    guarded(|| native(source, path, longest)).unwrap_or_else(failed)
 }
 
 /// One channel at the file's own rate, that rate, and whether it is all.
@@ -201,8 +206,8 @@ mod tests {
         samples.iter().flat_map(|sample| sample.to_le_bytes()).collect()
     }
 
-    fn decode(bytes: Vec<u8>, rate: usize) -> Result<Sound, String> {
-        from_bytes(bytes, Path::new("call.wav"), rate, 60).map_err(|error| error.to_string())
+    fn decode(bytes: Vec<u8>) -> Result<Sound, String> {
+        from_bytes(bytes, Path::new("call.wav"), 60).map_err(|error| error.to_string())
     }
 
     fn tone(hertz: f64, rate: usize, count: usize) -> Vec<f32> {
@@ -218,7 +223,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_wav_is_read_and_channels_are_averaged() {
-        let found = |bytes| decode(bytes, 8000).unwrap().samples;
+        let found = |bytes| decode(bytes).unwrap().samples;
         assert_eq!(found(wav(1, 1, 8000, 2, &shorts(&[0, 16384, -32768]))), [0.0, 0.5, -1.0]);
         assert_eq!(found(wav(1, 2, 8000, 2, &shorts(&[8192, 24576, -32768, 0]))), [0.5, -0.5]);
         assert_eq!(found(wav(1, 1, 8000, 1, &[128, 192, 0])), [0.0, 0.5, -1.0]);
@@ -229,13 +234,13 @@ mod tests {
 
     #[test]
     fn what_is_damaged_cut_off_or_empty_is_refused() {
-        let said = |bytes| decode(bytes, 8000).unwrap_err();
+        let said = |bytes| decode(bytes).unwrap_err();
         let whole = wav(1, 1, 8000, 2, &shorts(&[1; 5000]));
-        assert!(decode(whole.clone(), 8000).is_ok());
+        assert!(decode(whole.clone()).is_ok());
         assert_eq!(said(vec![]), "cannot read the sound call.wav: it is empty");
         assert_eq!(said(wav(1, 1, 8000, 2, &[])), "cannot read the sound call.wav: it holds no samples");
         for cut in [10, 30, 44, 45, 3000, whole.len() - 1] {
-            assert!(decode(whole[..cut].to_vec(), 8000).is_err(), "cut after {cut} bytes");
+            assert!(decode(whole[..cut].to_vec()).is_err(), "cut after {cut} bytes");
         }
         assert!(said(whole[..8000].to_vec()).starts_with("cannot read the sound call.wav: after "));
         let page = b"<html><body>not found</body></html>".repeat(20);
@@ -254,7 +259,7 @@ mod tests {
     #[test]
     fn no_more_is_kept_than_was_allowed() {
         let bytes = wav(1, 1, 1000, 2, &shorts(&[7; 5000]));
-        let read = |longest| from_bytes(bytes.clone(), Path::new("call.wav"), 1000, longest).unwrap();
+        let read = |longest| from_bytes(bytes.clone(), Path::new("call.wav"), longest).unwrap();
         assert_eq!((read(2).samples.len(), read(2).is_whole), (2000, false));
         assert_eq!((read(5).samples.len(), read(5).is_whole), (5000, true));
     }
@@ -280,12 +285,12 @@ mod tests {
         let ogg = include_bytes!("sound/tone.ogg").to_vec();
         let expected: Vec<f32> = tone(440.0, 16_000, 16_000).into_iter().map(|sample| 0.75 * sample).collect();
         for (name, bytes, allowed) in [("tone.flac", flac, 1e-4), ("tone.mp3", mp3, 0.02), ("tone.ogg", ogg, 0.02)] {
-            let sound = from_bytes(bytes.clone(), Path::new(name), 16_000, 60).unwrap();
+            let sound = from_bytes(bytes.clone(), Path::new(name), 60).unwrap();
             let (gap, length) = (gap(&sound.samples, &expected, 1200), sound.samples.len());
             assert!(gap < allowed && (16_000..18_000).contains(&length), "{name}: {gap}, {length} samples");
             for cut in [0, 3, bytes.len() / 3] {
                 // Nothing says how long an MP3 is: cut anywhere it is a shorter one.
-                let cut_off = from_bytes(bytes[..cut].to_vec(), Path::new(name), 16_000, 60);
+                let cut_off = from_bytes(bytes[..cut].to_vec(), Path::new(name), 60);
                 assert!(cut_off.is_err() || (name != "tone.flac" && cut > 3), "{name} cut after {cut} bytes");
             }
         }
