@@ -27,6 +27,7 @@ import fusion_vectors
 import objectives
 import fusion_tokens
 import log_mels
+import mixed_precision
 import reference
 import systems
 import weights
@@ -628,6 +629,7 @@ CASES = [
     *fusion_tokens.CASES,
     *fusion_vectors.CASES,
     *log_mels.CASES,
+    *mixed_precision.CASES,
     *objectives.CASES,
     *systems.CASES,
 ]

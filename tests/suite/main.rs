@@ -21,6 +21,7 @@ mod golden_fusion_tokens;
 mod golden_fusion_vectors;
 mod golden_layout;
 mod golden_log_mel;
+mod golden_mixed_precision;
 mod golden_objectives;
 mod golden_span;
 mod golden_systems;

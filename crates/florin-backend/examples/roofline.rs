@@ -11,7 +11,7 @@ use burn::prelude::*;
 use burn::tensor::Distribution;
 use florin_backend::{
     Activation, AdamWStep, AttentionOptions, PackedWeight, WeightFormat, activation, adamw, add_norm, attention,
-    cross_entropy, embedding, layer_norm, packed_linear, product, softmax, sum_of_squares,
+    cross_entropy, embedding, layer_norm, linear, packed_linear, product, softmax, sum_of_squares,
 };
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -48,6 +48,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (x, weight, words) = (normal([TOKENS, DIM]), normal([DIM, INNER]), normal([DIM, WORDS]));
     let work = [TOKENS, DIM, INNER].map(|size| size as f64).iter().product::<f64>() * 2.0;
     table.compute("product, 1024 x 768 x 3072", work, || product(x.clone(), weight.clone()));
+    let learning = x.device().autodiff();
+    let own = |x: &Tensor<2>| Tensor::<2>::from_data(x.to_data(), &learning).require_grad();
+    let (rows, learnt) = (own(&x), own(&weight));
+    table.compute("linear layer with gradients, the same", 3.0 * work, || {
+        linear(rows.clone(), learnt.clone(), None).sum().backward()
+    });
     for format in WeightFormat::ALL {
         let packed = PackedWeight::pack(weight.clone(), format).ok_or("this weight is packed")?;
         let linear = |x: &Tensor<2>| packed_linear(x.clone(), &packed, None, Activation::Identity);

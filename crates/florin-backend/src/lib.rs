@@ -10,6 +10,7 @@ pub mod device;
 mod fused;
 mod kernels;
 mod memory;
+mod mixed;
 mod operations;
 mod optimiser;
 mod packed_weight;
@@ -25,6 +26,7 @@ pub use fused::{AdamWStep, fuses};
 pub use kernels::activation::Activation;
 pub use kernels::finite::count_not_finite;
 pub use kernels::transpose::transpose;
+pub use mixed::in_mixed_precision;
 pub use operations::{
     AttentionOptions, activation, add_norm, attention, attention_of_sequences, cross_entropy, embedding, layer_norm,
     linear, linear_activation, log_likelihood, log_softmax, product, smoothed_log_likelihood, softmax,

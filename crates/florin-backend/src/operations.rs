@@ -8,6 +8,7 @@ use burn::tensor::activation as burn_activation;
 
 use crate::fused::{AttentionManner, Form, FusedOperations, MaybeBool, MaybeFloat, maybe, maybe_marks, serves};
 use crate::kernels::activation::is_fused;
+use crate::mixed::factors;
 use crate::{Activation, composed};
 
 /// How attention scores are scaled and which keys a query may see.
@@ -121,11 +122,14 @@ pub fn linear_activation<const D: usize>(
     let rows = shape[..D - 1].iter().product();
     shape[D - 1] = output;
     let x = x.reshape([rows, input]);
-    if !serves(&x) || !is_fused(kind) {
+    if !serves(&x) {
         return activation(composed::linear(x, weight, bias).reshape(shape), kind);
     }
-    Tensor::<2>::from_dispatch(Dispatch::fused_linear(x.into_dispatch(), weight.into_dispatch(), maybe(bias), kind))
-        .reshape(shape)
+    let within = if is_fused(kind) { kind } else { Activation::Identity };
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    let result = Dispatch::fused_linear(x, weight, maybe(bias), within, factors());
+    let result = Tensor::<2>::from_dispatch(result).reshape(shape);
+    if within == kind { result } else { activation(result, kind) }
 }
 
 /// An activation.

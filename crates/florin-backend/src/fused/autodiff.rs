@@ -11,6 +11,7 @@ use super::{
     AttentionInputs, AttentionManner, ClassTarget, Form, FusedGradients, FusedOperations, MaybeBool, MaybeFloat, given,
 };
 use crate::Activation;
+use crate::mixed::Factors;
 
 impl<B: Backend + FusedGradients, C: CheckpointStrategy> FusedOperations for Autodiff<B, C> {
     fn fused_attention(
@@ -76,17 +77,20 @@ impl<B: Backend + FusedGradients, C: CheckpointStrategy> FusedOperations for Aut
         weight: FloatTensor<Self>,
         bias: MaybeFloat<Self>,
         activation: Activation,
+        factors: Factors,
     ) -> FloatTensor<Self> {
         let (bias, bias_node) = with_node::<B, C>(bias.option(), &x);
         let nodes = [x.node(), weight.node(), bias_node];
         let (x, weight) = (x.into_primitive(), weight.into_primitive());
         match LinearBackward.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => {
-                let (output, before) = B::linear_keeping(x.clone(), weight.clone(), bias, activation);
-                let before = (activation != Activation::Identity).then_some(before);
-                prepared.finish((x, weight, before, activation), output)
+                let (output, before) = B::linear_keeping(x.clone(), weight.clone(), bias, activation, factors);
+                let before = (activation != Activation::Identity).then_some((before, activation));
+                prepared.finish((x, weight, before, factors), output)
             }
-            OpsKind::UnTracked(prepared) => prepared.finish(B::fused_linear(x, weight, given(bias), activation)),
+            OpsKind::UnTracked(prepared) => {
+                prepared.finish(B::fused_linear(x, weight, given(bias), activation, factors))
+            }
         }
     }
 
@@ -215,24 +219,24 @@ struct LinearBackward;
 
 impl<B: Backend + FusedGradients> Backward<B, 3> for LinearBackward {
     /// Input, weight, and what stood before the activation, if there is one.
-    type State = (FloatTensor<B>, FloatTensor<B>, Option<FloatTensor<B>>, Activation);
+    type State = (FloatTensor<B>, FloatTensor<B>, Option<(FloatTensor<B>, Activation)>, Factors);
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let gradient = gradients.consume::<B>(&ops.node);
-        let (x, weight, before, activation) = ops.state;
+        let (x, weight, before, factors) = ops.state;
         let [for_x, for_weight, for_bias] = ops.parents;
         let gradient = match before {
-            Some(before) => B::activation_backward(before, gradient, activation),
+            Some((before, activation)) => B::activation_backward(before, gradient, activation),
             None => gradient,
         };
         if let Some(parent) = for_bias {
             gradients.register::<B>(parent.id, B::column_sums(gradient.clone()));
         }
         if let Some(parent) = for_weight {
-            gradients.register::<B>(parent.id, B::product_of_transpose(x, gradient.clone()));
+            gradients.register::<B>(parent.id, B::linear_backward_weight(x, gradient.clone(), factors));
         }
         if let Some(parent) = for_x {
-            gradients.register::<B>(parent.id, B::product_with_transpose(gradient, weight));
+            gradients.register::<B>(parent.id, B::linear_backward_rows(gradient, weight, factors));
         }
     }
 }

@@ -16,8 +16,9 @@ use crate::kernels::attention::{self, Attention, Past, Sizes, View};
 use crate::kernels::layer_norm::{self, Affine};
 use crate::kernels::linear;
 use crate::kernels::packed::{self, Panels};
-use crate::kernels::product::{Matrix, multiplied, multiply_each};
+use crate::kernels::product::{Gapless, Matrix, multiply_each};
 use crate::kernels::softmax;
+use crate::mixed::Factors;
 use crate::packed_weight::Packed;
 
 impl FusedOperations for Flex {
@@ -65,13 +66,13 @@ impl FusedOperations for Flex {
         weight: FloatTensor<Flex>,
         bias: MaybeFloat<Flex>,
         activation: Activation,
+        factors: Factors,
     ) -> FloatTensor<Flex> {
-        let [rows, output] = [x.layout().shape()[0], weight.layout().shape()[1]];
         let bias = bias.option().map(dense);
-        let (x, weight) = (plain(x), plain(weight));
-        let values = linear::product(matrix(&x), matrix(&weight), bias.as_ref().map(numbers), rows, output);
-        let values = if activation == Activation::Identity { values } else { linear::activated(&values, activation) };
-        tensor(values, [rows, output])
+        let shape = [x.layout().shape()[0], weight.layout().shape()[1]];
+        let (x, weight) = (gapless(x), gapless(weight));
+        let bias = bias.as_ref().map(numbers);
+        tensor(linear::product(matrix(&x), matrix(&weight), bias, activation, factors), shape)
     }
 
     fn fused_activation(x: FloatTensor<Flex>, activation: Activation) -> FloatTensor<Flex> {
@@ -147,13 +148,36 @@ impl FusedGradients for Flex {
         weight: FloatTensor<Flex>,
         bias: Option<FloatTensor<Flex>>,
         activation: Activation,
+        factors: Factors,
     ) -> (FloatTensor<Flex>, FloatTensor<Flex>) {
-        let before = Self::fused_linear(x, weight, given(bias), Activation::Identity);
+        let before = Self::fused_linear(x, weight, given(bias), Activation::Identity, factors);
         if activation == Activation::Identity {
             return (before.clone(), before);
         }
         let after = linear::activated(numbers(&before), activation);
         (tensor(after, before.layout().shape().clone()), before)
+    }
+
+    fn linear_backward_rows(
+        gradient: FloatTensor<Flex>,
+        weight: FloatTensor<Flex>,
+        factors: Factors,
+    ) -> FloatTensor<Flex> {
+        let shape = [gradient.layout().shape()[0], weight.layout().shape()[0]];
+        let (gradient, weight) = (gapless(gradient), gapless(weight));
+        let (gradient, weight) = (matrix(&gradient), matrix(&weight).transposed());
+        tensor(linear::product(gradient, weight, None, Activation::Identity, factors), shape)
+    }
+
+    fn linear_backward_weight(
+        x: FloatTensor<Flex>,
+        gradient: FloatTensor<Flex>,
+        factors: Factors,
+    ) -> FloatTensor<Flex> {
+        let shape = [x.layout().shape()[1], gradient.layout().shape()[1]];
+        let (x, gradient) = (gapless(x), gapless(gradient));
+        let (x, gradient) = (matrix(&x).transposed(), matrix(&gradient));
+        tensor(linear::product(x, gradient, None, Activation::Identity, factors), shape)
     }
 
     fn activation_backward(
@@ -195,18 +219,6 @@ impl FusedGradients for Flex {
         tensor(values, logits.layout().shape().clone())
     }
 
-    fn product_with_transpose(left: FloatTensor<Flex>, right: FloatTensor<Flex>) -> FloatTensor<Flex> {
-        let [rows, columns] = [left.layout().shape()[0], right.layout().shape()[0]];
-        let (left, right) = (plain(left), plain(right));
-        tensor(multiplied(matrix(&left), matrix(&right).transposed()), [rows, columns])
-    }
-
-    fn product_of_transpose(left: FloatTensor<Flex>, right: FloatTensor<Flex>) -> FloatTensor<Flex> {
-        let [rows, columns] = [left.layout().shape()[1], right.layout().shape()[1]];
-        let (left, right) = (plain(left), plain(right));
-        tensor(multiplied(matrix(&left).transposed(), matrix(&right)), [rows, columns])
-    }
-
     fn column_sums(x: FloatTensor<Flex>) -> FloatTensor<Flex> {
         let x = dense(x);
         let columns = x.layout().shape()[1];
@@ -225,9 +237,9 @@ pub(crate) fn packed_linear(
     let (x, bias) = (dense(x), bias.map(dense));
     let (x, bias) = (numbers(&x), bias.as_ref().map(numbers));
     let (values, output) = match weight {
-        Packed::Single(weight) => (packed::product(x, weight, bias, activation), weight.output()),
-        Packed::Bf16(weight) => (packed::product(x, weight, bias, activation), weight.output()),
-        Packed::Int8(weight) => (packed::product(x, weight, bias, activation), weight.output()),
+        Packed::Single(weight) => (packed::product(Gapless::Rows(x), weight, bias, activation), weight.output()),
+        Packed::Bf16(weight) => (packed::product(Gapless::Rows(x), weight, bias, activation), weight.output()),
+        Packed::Int8(weight) => (packed::product(Gapless::Rows(x), weight, bias, activation), weight.output()),
     };
     tensor(values, [rows, output])
 }
@@ -297,6 +309,12 @@ pub(super) fn dense(tensor: FlexTensor) -> FlexTensor {
 /// Without steps backwards, which a view cannot take.
 fn plain(tensor: FlexTensor) -> FlexTensor {
     if tensor.layout().strides().iter().all(|stride| *stride >= 0) { tensor } else { tensor.to_contiguous() }
+}
+
+/// A matrix row by row or column by column.
+fn gapless(tensor: FlexTensor) -> FlexTensor {
+    let tensor = plain(tensor);
+    if matrix(&tensor).without_gaps().is_some() { tensor } else { tensor.to_contiguous() }
 }
 
 /// The numbers of a dense tensor.

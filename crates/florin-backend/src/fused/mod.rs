@@ -21,6 +21,7 @@ use burn::tensor::DType;
 use crate::Activation;
 pub use crate::kernels::adamw::AdamWStep;
 pub(crate) use crate::kernels::softmax::Form;
+use crate::mixed::Factors;
 pub(crate) use comparisons::FusedComparisons;
 pub(crate) use scores::{charge_pairs, charge_rows};
 pub(crate) use spans::FusedSpans;
@@ -56,6 +57,7 @@ pub(crate) trait FusedOperations: Backend {
         weight: FloatTensor<Self>,
         #[extension_type] bias: MaybeFloat<Self>,
         activation: Activation,
+        factors: Factors,
     ) -> FloatTensor<Self>;
 
     /// See [`crate::activation`].
@@ -148,7 +150,19 @@ pub(crate) trait FusedGradients: FusedOperations {
         weight: FloatTensor<Self>,
         bias: Option<FloatTensor<Self>>,
         activation: Activation,
+        factors: Factors,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// The gradient of a linear layer's rows: `gradient · weightᵀ`.
+    fn linear_backward_rows(
+        gradient: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        factors: Factors,
+    ) -> FloatTensor<Self>;
+
+    /// The gradient of its weight: `xᵀ · gradient`.
+    fn linear_backward_weight(x: FloatTensor<Self>, gradient: FloatTensor<Self>, factors: Factors)
+    -> FloatTensor<Self>;
 
     /// The gradient before the activation.
     fn activation_backward(
@@ -173,12 +187,6 @@ pub(crate) trait FusedGradients: FusedOperations {
         sums: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
-
-    /// `left · rightᵀ`
-    fn product_with_transpose(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self>;
-
-    /// `leftᵀ · right`
-    fn product_of_transpose(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// Sums over rows.
     fn column_sums(x: FloatTensor<Self>) -> FloatTensor<Self>;

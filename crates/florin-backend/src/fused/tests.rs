@@ -7,7 +7,8 @@ use burn::tensor::{DType, Distribution};
 
 use crate::{
     Activation, AdamWStep, AttentionOptions, activation, adamw, add_norm, attention, attention_of_sequences,
-    cross_entropy, layer_norm, linear_activation, log_likelihood, log_softmax, product, softmax, sum_of_squares,
+    cross_entropy, in_mixed_precision, layer_norm, linear, linear_activation, log_likelihood, log_softmax, product,
+    softmax, sum_of_squares,
 };
 
 const KINDS: [Activation; 7] = [
@@ -165,7 +166,7 @@ fn norms_are_the_composed_ones() {
 #[test]
 fn linear_layers_are_the_composed_ones() {
     let device = device();
-    for (rows, input, output) in [(1, 1, 1), (5, 7, 3), (150, 96, 130)] {
+    for (rows, input, output) in [(1, 1, 1), (5, 7, 3), (63, 64, 70), (150, 96, 130)] {
         for kind in KINDS {
             let (x, weight, bias) =
                 (pair([2, rows, input], &device), pair([input, output], &device), pair([output], &device));
@@ -175,6 +176,45 @@ fn linear_layers_are_the_composed_ones() {
             compare!(format!("{kind:?} {rows} {input} {output} without bias"), run, &device, x, weight);
         }
     }
+}
+
+#[test]
+fn mixed_precision_rounds_both_factors_of_every_product_and_nothing_else() {
+    let device = device();
+    for (rows, input, output) in [(1, 1, 1), (5, 7, 3), (70, 96, 131)] {
+        let what = format!("{rows} {input} {output}");
+        let (x, weight, bias) = (pair([rows, input], &device), pair([input, output], &device), pair([output], &device));
+        let layer = |kind| linear_activation(x.fused.clone(), weight.fused.clone(), Some(bias.fused.clone()), kind);
+        let rounded = |x: Tensor<2>| x.cast(DType::BF16).cast(DType::F64).detach();
+        let (of_x, of_weight) = (rounded(x.fused.clone()), rounded(weight.fused.clone()));
+        let exact = of_x.clone().matmul(of_weight.clone()) + bias.composed.clone().detach().unsqueeze();
+        let found = in_mixed_precision(|| layer(Activation::Tanh));
+        assert_near(&format!("{what}: tanh"), &values(found), &values(exact.clone().tanh()));
+        let found = in_mixed_precision(|| layer(Activation::Identity));
+        assert_near(&what, &values(found.clone()), &values(exact));
+        let upstream = Tensor::random([rows, output], Distribution::Normal(0.0, 1.0), &device);
+        let gradients = (found * upstream.clone()).sum().backward();
+        let [of_rows, of_weights] = [x.fused.grad(&gradients), weight.fused.grad(&gradients)].map(Option::unwrap);
+        let factor = rounded(upstream.clone());
+        assert_near(&format!("{what}: rows"), &values(of_rows), &values(factor.clone().matmul(of_weight.transpose())));
+        assert_near(&format!("{what}: weight"), &values(of_weights), &values(of_x.transpose().matmul(factor)));
+        // No product: not rounded.
+        let sums = upstream.cast(DType::F64).sum_dim(0);
+        assert_near(&format!("{what}: bias"), &values(bias.fused.grad(&gradients).unwrap()), &values(sums));
+    }
+}
+
+#[test]
+fn mixed_precision_ends_with_its_call() {
+    let device = device();
+    let (x, weight) = (pair([3, 5], &device), pair([5, 4], &device));
+    let run = || values(linear(x.fused.clone(), weight.fused.clone(), None));
+    let before = run();
+    let inside = in_mixed_precision(run);
+    assert_ne!(inside, before, "factors are rounded inside");
+    assert_eq!(run(), before, "and not behind it");
+    assert!(std::panic::catch_unwind(|| in_mixed_precision(|| panic!("inside"))).is_err());
+    assert_eq!(run(), before, "nor behind a panic");
 }
 
 #[test]

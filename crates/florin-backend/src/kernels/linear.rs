@@ -5,16 +5,42 @@ use rayon::prelude::*;
 
 use super::activation;
 use super::made::made;
+use super::packed;
+use super::packed::bf16::Bf16;
 use super::product::{Existing, Matrix, Threads, multiplied, multiply};
 use crate::Activation;
+use crate::mixed::Factors;
 
 /// Rows that one task takes.
 const ROWS: usize = 32;
 
-/// `x · weight + bias`, before the activation. Shapes: x `[rows, input]`, weight `[input, output]`.
+/// `f(left · right + bias)`, `[rows, output]`.
+///
+/// # Panics
+///
+/// If the factors do not fit together, or bfloat16 is wanted of a matrix with gaps.
+pub(crate) fn product(
+    left: Matrix,
+    right: Matrix,
+    bias: Option<&[f32]>,
+    kind: Activation,
+    factors: Factors,
+) -> Vec<f32> {
+    let ([rows, input], [_, output]) = (left.sizes(), right.sizes());
+    if factors == Factors::Bf16 && rows * input * output > 0 {
+        let panels = left.without_gaps().zip(right.without_gaps());
+        let (left, right) = panels.expect("matrices without gaps");
+        return packed::product(left, &Bf16::of_matrix(right, input, output), bias, kind);
+    }
+    // Panels in f32 that are made for one product were tried: their making costs more than their order gains over the crate gemm.
+    let values = plain_product(left, right, bias);
+    if kind == Activation::Identity { values } else { activated(&values, kind) }
+}
+
 #[expect(unsafe_code, reason = "memory that is written whole need not be filled with zeros first")]
-pub(crate) fn product(x: Matrix, weight: Matrix, bias: Option<&[f32]>, rows: usize, output: usize) -> Vec<f32> {
+fn plain_product(x: Matrix, weight: Matrix, bias: Option<&[f32]>) -> Vec<f32> {
     let Some(bias) = bias else { return multiplied(x, weight) };
+    let ([rows, _], [_, output]) = (x.sizes(), weight.sizes());
     let mut values = Vec::with_capacity(rows * output);
     values.spare_capacity_mut()[..rows * output].par_chunks_mut((ROWS * output).max(1)).for_each(|rows| {
         rows.chunks_exact_mut(output).for_each(|row| {

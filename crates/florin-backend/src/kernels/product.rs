@@ -29,6 +29,24 @@ impl<'a> Matrix<'a> {
         Self { data, rows, columns, row_stride, column_stride }
     }
 
+    /// Rows and columns.
+    pub(crate) fn sizes(self) -> [usize; 2] {
+        [self.rows, self.columns]
+    }
+
+    /// All numbers, where they stand without gaps.
+    pub(crate) fn without_gaps(self) -> Option<Gapless<'a>> {
+        let Self { data, rows, columns, row_stride, column_stride } = self;
+        let by_rows = (column_stride == 1 || columns == 1) && (row_stride == columns || rows == 1);
+        let by_columns = (row_stride == 1 || rows == 1) && (column_stride == rows || columns == 1);
+        let numbers = data.get(..rows * columns)?;
+        match (by_rows, by_columns) {
+            (true, _) => Some(Gapless::Rows(numbers)),
+            (false, true) => Some(Gapless::Columns(numbers)),
+            (false, false) => None,
+        }
+    }
+
     /// So many rows from one on.
     fn rows_from(self, first: usize, rows: usize) -> Self {
         Self::strided(
@@ -42,6 +60,24 @@ impl<'a> Matrix<'a> {
     pub(crate) fn transposed(self) -> Self {
         let Self { data, rows, columns, row_stride, column_stride } = self;
         Self { data, rows: columns, columns: rows, row_stride: column_stride, column_stride: row_stride }
+    }
+}
+
+/// A matrix without gaps.
+#[derive(Clone, Copy)]
+pub(crate) enum Gapless<'a> {
+    /// Row by row.
+    Rows(&'a [f32]),
+    /// Column by column.
+    Columns(&'a [f32]),
+}
+
+impl<'a> Gapless<'a> {
+    /// In the order in which they stand.
+    pub(crate) fn numbers(self) -> &'a [f32] {
+        match self {
+            Self::Rows(numbers) | Self::Columns(numbers) => numbers,
+        }
     }
 }
 

@@ -19,12 +19,20 @@ pub fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
         return result;
     }
     result.par_chunks_mut(TILE * rows).enumerate().for_each(|(strip, out)| {
-        let strip = strip * TILE..strip * TILE + out.len() / rows;
-        for (place, lines) in values.chunks(TILE * columns).enumerate() {
-            turn(lines, columns, strip.clone(), out, rows, place * TILE);
-        }
+        transpose_columns(values, columns, strip * TILE, out, rows);
     });
     result
+}
+
+/// The columns of a matrix from one on as rows of so many numbers, at least as many as the matrix has rows; by this thread alone, as
+/// many columns as `out` has room for.
+pub(crate) fn transpose_columns(values: &[f32], columns: usize, first: usize, out: &mut [f32], length: usize) {
+    for (strip, out) in out.chunks_mut(TILE * length).enumerate() {
+        let first = first + strip * TILE;
+        for (place, lines) in values.chunks(TILE * columns).enumerate() {
+            turn(lines, columns, first..first + out.len() / length, out, length, place * TILE);
+        }
+    }
 }
 
 /// Turns the columns of a few lines into a few numbers of each line of `out`, behind the first `row` of them.
@@ -54,7 +62,7 @@ fn turn(lines: &[f32], columns: usize, strip: Range<usize>, out: &mut [f32], row
 
 #[cfg(test)]
 mod tests {
-    use super::transpose;
+    use super::{transpose, transpose_columns};
 
     #[test]
     fn rows_become_columns_at_any_size() {
@@ -66,6 +74,12 @@ mod tests {
                     assert_eq!(found[column * rows + row], values[row * columns + column]);
                 }
             }
+            let some = columns / 3;
+            let mut of_some = vec![0.0; (columns - some) * rows];
+            if rows > 0 {
+                transpose_columns(&values, columns, some, &mut of_some, rows);
+            }
+            assert_eq!(of_some, found[some * rows..]);
         }
     }
 }

@@ -11,6 +11,8 @@ use rayon::prelude::*;
 
 use super::numbers::Numbers;
 use super::{Instructions, PANEL, Panels, WIDTH, by_rows, misfit};
+use crate::kernels::product::Gapless;
+use crate::kernels::transpose::transpose_columns;
 
 /// Inner places that stand together.
 const GROUP: usize = 2;
@@ -25,6 +27,8 @@ pub(crate) struct Bf16 {
     /// `[panels, groups, PANEL, GROUP]`, an even number of panels; filled up with zeros.
     values: Numbers<u16>,
     pub(super) instructions: Instructions,
+    /// Whether rows are rounded too where the processor has no need of it.
+    rounds_both: bool,
 }
 
 /// A block of rows, each filled up to whole groups.
@@ -56,7 +60,40 @@ impl Bf16 {
                 }
             }
         });
-        Self { input, output, values: Numbers::Own(values), instructions: available() }
+        Self::of_panels(Numbers::Own(values), input, output)
+    }
+
+    /// Panels made for one product, neither of whose factors is a weight that stays: both are rounded, on every processor.
+    pub(crate) fn of_matrix(matrix: Gapless, input: usize, output: usize) -> Self {
+        let packed = match matrix {
+            Gapless::Rows(values) => Self::pack(values, input, output),
+            Gapless::Columns(values) => Self::pack_columns(values, input, output),
+        };
+        Self { rounds_both: true, ..packed }
+    }
+
+    /// As [`Self::pack`], of `[output, input]`.
+    fn pack_columns(weights: &[f32], input: usize, output: usize) -> Self {
+        let length = input.next_multiple_of(GROUP);
+        let mut values = vec![0u16; output.next_multiple_of(WIDTH) * length];
+        let pieces = values.par_chunks_mut(PANEL * length).zip(weights.par_chunks(PANEL * input));
+        pieces.for_each_init(Vec::new, |turned, (panel, columns)| {
+            turned.clear();
+            turned.resize(PANEL * length, 0.0);
+            transpose_columns(columns, input, 0, &mut turned[..PANEL * input], PANEL);
+            let groups = panel.chunks_exact_mut(PANEL * GROUP).zip(turned.chunks_exact(PANEL * GROUP));
+            for (group, turned) in groups {
+                for (place, turned) in turned.chunks_exact(PANEL).enumerate() {
+                    let group = group[place..].iter_mut().step_by(GROUP);
+                    group.zip(turned).for_each(|(into, weight)| *into = rounded(*weight));
+                }
+            }
+        });
+        Self::of_panels(Numbers::Own(values), input, output)
+    }
+
+    fn of_panels(values: Numbers<u16>, input: usize, output: usize) -> Self {
+        Self { input, output, values, instructions: available(), rounds_both: false }
     }
 
     /// A weight whose [`Self::bytes`] somebody kept; neither size is zero.
@@ -66,7 +103,7 @@ impl Bf16 {
         let values = Numbers::of(bytes).filter(|_| found == expected);
         let values: Numbers<u16> = values.ok_or_else(|| misfit("bytes of panels", found, expected))?;
         match values.par_iter().filter(|bits| *bits & NOT_FINITE == NOT_FINITE).count() {
-            0 => Ok(Self { input, output, values, instructions: available() }),
+            0 => Ok(Self::of_panels(values, input, output)),
             count => Err(format!("{count} numbers that are infinite or none")),
         }
     }
@@ -163,7 +200,11 @@ impl Panels for Bf16 {
         } else {
             into.numbers.resize(into.count * length, 0.0);
             for (x, row) in lines.zip(into.numbers.chunks_exact_mut(length)) {
-                row[..self.input].copy_from_slice(x);
+                if self.rounds_both {
+                    row.iter_mut().zip(x).for_each(|(into, x)| *into = widened(rounded(*x)));
+                } else {
+                    row[..self.input].copy_from_slice(x);
+                }
             }
         }
     }

@@ -15,6 +15,8 @@ use std::mem::MaybeUninit;
 use rayon::prelude::*;
 
 use super::activation;
+use super::product::Gapless;
+use super::transpose::transpose_columns;
 use crate::Activation;
 
 /// Columns of a panel.
@@ -107,10 +109,22 @@ pub(crate) trait Panels: Sync {
     fn multiply(&self, x: &[f32], rows: &Self::Rows, pair: usize, into: &mut [f32]);
 }
 
+/// So many rows of `input` numbers from one on; of columns a block is turned in a core's own cache.
+fn rows_of<'a>(x: Gapless<'a>, first: usize, rows: usize, input: usize, turned: &'a mut Vec<f32>) -> &'a [f32] {
+    match x {
+        Gapless::Rows(numbers) => &numbers[first * input..(first + rows) * input],
+        Gapless::Columns(numbers) => {
+            turned.resize(rows * input, 0.0);
+            transpose_columns(numbers, numbers.len() / input, first, turned, input);
+            turned
+        }
+    }
+}
+
 /// `f(x · weight + bias)`, `[rows, output]`.
 #[expect(unsafe_code, reason = "memory that is written whole need not be filled with zeros first")]
-pub(crate) fn product<P: Panels>(x: &[f32], weight: &P, bias: Option<&[f32]>, kind: Activation) -> Vec<f32> {
-    let length = x.len() / weight.input() * weight.output();
+pub(crate) fn product<P: Panels>(x: Gapless, weight: &P, bias: Option<&[f32]>, kind: Activation) -> Vec<f32> {
+    let length = x.numbers().len() / weight.input() * weight.output();
     let mut result = Vec::with_capacity(length);
     if length > 0 {
         fill(&mut result.spare_capacity_mut()[..length], x, weight, bias, kind);
@@ -121,16 +135,17 @@ pub(crate) fn product<P: Panels>(x: &[f32], weight: &P, bias: Option<&[f32]>, ki
 }
 
 /// Writes the product whole.
-fn fill<P: Panels>(result: &mut [MaybeUninit<f32>], x: &[f32], weight: &P, bias: Option<&[f32]>, kind: Activation) {
+fn fill<P: Panels>(result: &mut [MaybeUninit<f32>], x: Gapless, weight: &P, bias: Option<&[f32]>, kind: Activation) {
     let (input, output) = (weight.input(), weight.output());
-    let rows = x.len() / input;
+    let rows = x.numbers().len() / input;
     let threads = if rows * input * output < WORTH_THREADS { 1 } else { rayon::current_num_threads() };
     if threads > 1 && rows < FEW {
-        few(x, rows, weight, bias, kind, result);
+        few(rows_of(x, 0, rows, input, &mut Vec::new()), rows, weight, bias, kind, result);
         return;
     }
     let block = rows.div_ceil(threads * rows.div_ceil(threads * BLOCK));
-    let one = |scratch: &mut Scratch<P::Rows>, (result, x): (&mut [MaybeUninit<f32>], &[f32])| {
+    let one = |(scratch, turned): &mut (Scratch<P::Rows>, _), (index, result): (usize, &mut [MaybeUninit<f32>])| {
+        let x = rows_of(x, index * block, result.len() / output, input, turned);
         weight.load(x, &mut scratch.rows);
         for pair in 0..output.div_ceil(WIDTH) {
             let tile = scratch.columns(x, weight, pair, bias, kind);
@@ -138,11 +153,10 @@ fn fill<P: Panels>(result: &mut [MaybeUninit<f32>], x: &[f32], weight: &P, bias:
         }
     };
     if threads == 1 {
-        let mut scratch = Scratch::default();
-        result.chunks_mut(block * output).zip(x.chunks(block * input)).for_each(|piece| one(&mut scratch, piece));
+        let mut scratch = Default::default();
+        result.chunks_mut(block * output).enumerate().for_each(|piece| one(&mut scratch, piece));
     } else {
-        let pieces = result.par_chunks_mut(block * output).zip(x.par_chunks(block * input));
-        pieces.for_each_init(Scratch::default, one);
+        result.par_chunks_mut(block * output).enumerate().for_each_init(Default::default, one);
     }
 }
 

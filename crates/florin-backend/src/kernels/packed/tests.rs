@@ -8,6 +8,8 @@ use super::int8::{Int8, LONGEST};
 use super::single::Single;
 use super::{Instructions, Panels, WIDTH, product};
 use crate::Activation;
+use crate::kernels::product::Gapless;
+use crate::kernels::transpose::transpose;
 
 #[cfg(target_arch = "x86_64")]
 const ALL: &[Instructions] = &[Instructions::Portable, Instructions::Avx2, Instructions::Avx512];
@@ -118,6 +120,31 @@ fn bf16_products_are_those_of_the_rounded_weights_in_every_instruction_set() {
             // To one in 256.
             let tolerance = if packed.rounds_rows() { 4e-3 } else { 2e-6 };
             assert_near(&format!("{rows} {input} {output} {instructions:?}"), &plainly(x, &packed), &exact, tolerance);
+        }
+    });
+}
+
+#[test]
+fn factors_of_one_product_may_stand_by_rows_or_by_columns() {
+    every_size(|[rows, input, output], x, weights| {
+        let (turned_x, turned) = (transpose(x, rows, input), transpose(weights, input, output));
+        let (by_rows, by_columns) = (Gapless::Rows(weights), Gapless::Columns(&turned));
+        let packed = Bf16::of_matrix(by_rows, input, output);
+        assert_eq!(Bf16::of_matrix(by_columns, input, output), packed, "{input} {output}");
+        let of = |x| product(x, &packed, None, Activation::Identity);
+        assert_eq!(of(Gapless::Columns(&turned_x)), of(Gapless::Rows(x)), "{rows} {input} {output}");
+    });
+}
+
+#[test]
+fn both_bf16_factors_of_one_product_are_rounded_in_every_instruction_set() {
+    every_size(|[rows, input, output], x, weights| {
+        let of_x = if x.is_empty() { Vec::new() } else { Bf16::pack(x, 1, x.len()).unpack() };
+        let packed = Bf16::of_matrix(Gapless::Rows(weights), input, output);
+        let exact = exact(&of_x, &packed.unpack(), input, output);
+        for instructions in ALL.iter().copied().filter(|one| *one <= packed.instructions) {
+            let packed = within!(packed, instructions);
+            assert_near(&format!("{rows} {input} {output} {instructions:?}"), &plainly(x, &packed), &exact, 2e-6);
         }
     });
 }
@@ -246,9 +273,9 @@ fn bias_activation_blocks_and_threads_change_nothing_else() {
             .collect();
         for threads in [1, 2, 3] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-            let found = pool.install(|| product(&x, &single, Some(&bias), Activation::Relu));
+            let found = pool.install(|| product(Gapless::Rows(&x), &single, Some(&bias), Activation::Relu));
             assert_eq!(found, expected, "{rows} rows, {threads} threads");
-            assert_eq!(pool.install(|| product(&x, &single, None, Activation::Identity)), plain);
+            assert_eq!(pool.install(|| product(Gapless::Rows(&x), &single, None, Activation::Identity)), plain);
         }
     }
 }
