@@ -1,13 +1,17 @@
 //! What can be written after `florin`.
 
+mod compute;
+
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use burn::prelude::Device;
 use florin_fusion::FusionConfig;
 use florin_models::WeightFormat;
+
+pub(crate) use compute::ComputeOptions;
+use compute::precision;
 
 use crate::bench::Case;
 use crate::embed::Limits;
@@ -154,6 +158,9 @@ pub(crate) struct RunOptions {
     /// Device by name; see `florin devices`
     #[arg(long, value_name = "NAME", help_heading = "Training")]
     pub(crate) device: Option<String>,
+    /// Multiply in bfloat16 (weights stay in f32): faster where the processor has AVX-512 BF16
+    #[arg(long, help_heading = "Training")]
+    pub(crate) mixed_precision: bool,
     /// Settings as a config.toml, such as an earlier run's; options given here win
     #[arg(long, value_name = "FILE", help_heading = "Training")]
     pub(crate) config: Option<PathBuf>,
@@ -166,29 +173,6 @@ pub(crate) struct RunOptions {
     /// Print the metrics as JSON
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
-}
-
-/// Where a model computes, and how.
-#[derive(Debug, Args)]
-pub(crate) struct ComputeOptions {
-    /// Device by name; see `florin devices`
-    #[arg(long, value_name = "NAME", default_value = "cpu")]
-    pub(crate) device: String,
-    /// Precision of the weights: bf16 takes half the memory of f32, int8 a quarter, and is the fastest [default: that of a
-    /// packed model, f32 otherwise]
-    #[arg(long, value_name = "PRECISION", value_parser = precision)]
-    pub(crate) precision: Option<WeightFormat>,
-}
-
-impl ComputeOptions {
-    /// The device, and the format of weights on it where one is asked for.
-    pub(crate) fn open(&self) -> anyhow::Result<(Device, Option<WeightFormat>)> {
-        let device = florin_backend::device(&self.device)?;
-        if let Some(format) = self.precision.filter(|&format| format != WeightFormat::F32 && self.device != "cpu") {
-            anyhow::bail!("--precision {} is for the device cpu, found {}", format.name(), self.device);
-        }
-        Ok((device, self.precision))
-    }
 }
 
 /// Options of `predict`.
@@ -564,13 +548,6 @@ fn zero_or_more(text: &str) -> Result<f64, String> {
         Ok(value) if value >= 0.0 && value.is_finite() => Ok(value),
         _ => Err(format!("expected a number from 0 up, found {text}")),
     }
-}
-
-/// A precision of weights by its name.
-fn precision(text: &str) -> Result<WeightFormat, String> {
-    let names = WeightFormat::ALL.map(WeightFormat::name);
-    let known = WeightFormat::ALL.into_iter().find(|format| format.name() == text);
-    known.ok_or_else(|| format!("expected one of {}", names.join(", ")))
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

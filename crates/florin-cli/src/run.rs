@@ -108,6 +108,7 @@ fn config(options: &RunOptions) -> anyhow::Result<RunConfig> {
     config.batch = options.batch.unwrap_or(config.batch);
     config.seed = options.seed.unwrap_or(config.seed);
     config.device = options.device.clone().unwrap_or(config.device);
+    config.mixed_precision |= options.mixed_precision;
     Ok(config)
 }
 

@@ -35,6 +35,10 @@ pub struct TrainConfig {
     pub patience: Option<usize>,
     /// Steps between checkpoints; zero writes only at the end.
     pub checkpoint_every: usize,
+    /// Whether products in linear layers, and those of their gradients, are of bfloat16 factors: see [`florin_backend::in_mixed_precision`].
+    /// Weights, sums and the optimiser stay in f32.
+    #[serde(default)]
+    pub mixed_precision: bool,
     /// Fixes dropout in every step; the weights' first values are drawn by whoever makes the model.
     pub seed: u64,
     /// The optimiser.
@@ -193,7 +197,11 @@ fn step<O: Objective>(
     let (mut gradients, mut loss, mut parts, mut samples) = (Gradients::default(), 0.0, Vec::new(), 0);
     for part in 0..config.accumulate {
         let place = number * config.accumulate + part;
-        let (next, value, named) = objective.gradients(&state.model, &batches.batch(place)?);
+        let batch = batches.batch(place)?;
+        let (next, value, named) = match config.mixed_precision {
+            true => florin_backend::in_mixed_precision(|| objective.gradients(&state.model, &batch)),
+            false => objective.gradients(&state.model, &batch),
+        };
         gradients = gradients.plus(next);
         loss += value / config.accumulate as f64;
         samples += batches.samples(place);
@@ -317,6 +325,7 @@ mod tests {
             keep_best: false,
             patience: None,
             checkpoint_every: 3,
+            mixed_precision: false,
             seed: 4,
             optimiser: AdamWSettings { groups, beta_1: 0.9, beta_2: 0.99, epsilon: 1e-8 },
         }
@@ -333,6 +342,18 @@ mod tests {
         };
         let done = train(&session, &mut Line, model, &Points(&device, RefCell::default()), &mut evaluate, &mut Nobody)?;
         Ok(collect(&done.model).into_values().flat_map(|tensor| tensor.values).collect())
+    }
+
+    #[test]
+    fn mixed_precision_trains_weights_of_f32_towards_the_same() {
+        let plain = trained(&config(), None, false).unwrap();
+        let mixed = trained(&TrainConfig { mixed_precision: true, ..config() }, None, false).unwrap();
+        assert_ne!(plain, mixed);
+        let is_bf16 = |weight: &f32| weight.to_bits().trailing_zeros() >= 16;
+        assert!(!mixed.iter().any(is_bf16), "weights keep all their digits: {mixed:?}");
+        for (plain, mixed) in plain.iter().zip(&mixed) {
+            assert!((plain - mixed).abs() < 0.02, "{plain} became {mixed}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use anyhow::Context;
 use florin_models::clip::Clip;
 use florin_models::system::{Forward, Opened};
-use florin_models::{Inputs, bert};
+use florin_models::{Inputs, ModelError, WeightFormat, bert};
 use florin_train::{
     AdamWSettings, Batches, Evaluation, Loss, Objective, Observer, ParameterGroup, Session, StepReport, TrainConfig,
     TrainError, train,
@@ -30,50 +30,51 @@ pub(crate) fn measure(bench: &Bench<'_>, case: Case) -> anyhow::Result<Measured>
         (rows, inputs.whole("labels", &[rows], labels))
     };
     match case {
-        Case::TrainBertBase => steps(bench, case, bert::of(&checkpoint, &learning)?, texts(8, 128, 3)),
-        Case::TrainMiniLm => steps(bench, case, bert::of(&checkpoint, &learning)?, texts(32, 32, 77)),
+        Case::TrainBertBase => steps(bench, case, || bert::of(&checkpoint, &learning), texts(8, 128, 3)),
+        Case::TrainMiniLm => steps(bench, case, || bert::of(&checkpoint, &learning), texts(32, 32, 77)),
         _ => {
             let (rows, seq, picture) = (8, 77, [8, 3, 224, 224]);
             let mut words = ids(rows * seq);
             words.iter_mut().skip(seq - 1).step_by(seq).for_each(|last| *last = END_OF_TEXT);
             let inputs = Inputs::new(&learning).whole("input_ids", &[rows, seq], words);
             let inputs = inputs.floats("pixel_values", &picture, pixels(picture.iter().product()));
-            steps(bench, case, Clip::of(&checkpoint, &learning)?, (rows, inputs))
+            steps(bench, case, || Clip::of(&checkpoint, &learning), (rows, inputs))
         }
     }
 }
 
+/// The model is opened for each of the two runs rather than copied, so that the memory told is that of one.
 fn steps<M: Forward>(
     bench: &Bench<'_>,
     case: Case,
-    opened: Opened<M>,
+    open: impl Fn() -> Result<Opened<M>, ModelError>,
     (samples, inputs): (usize, Inputs),
 ) -> anyhow::Result<Measured> {
-    let model = opened.module;
+    let model = open()?.module;
     // Once outside the loop, where a model that cannot is an error.
     let outputs = model.forward(&inputs)?;
     outputs.get("loss").with_context(|| format!("{}: the model has no loss; expected one", case.name()))?;
     drop(outputs);
     let device = bench.device.clone().autodiff();
     let run = |model: M, steps: usize| {
-        let (config, mut seen) = (config(steps), Seen::default());
+        let (config, mut seen) = (config(steps, bench.format), Seen::default());
         let session = Session { config: &config, checkpoint: None, device: &device };
         let batches = Same { inputs: inputs.clone(), samples };
         let mut evaluate = |_: &M, step| Ok(Evaluation { step, score: 0.0, parts: Vec::new() });
         train(&session, &mut OwnLoss(PhantomData), model, &batches, &mut evaluate, &mut seen)?;
         anyhow::Ok(seen.0)
     };
-    let first = run(model.clone(), FIRST)?;
+    let first = run(model, FIRST)?;
     let losses: Vec<f32> = first.iter().map(|report| report.loss as f32).collect();
     let each = first.last().map_or(0.0, |report| report.seconds);
     // The first step of a run makes room for the moments.
-    let reports = run(model, 1 + calls(bench.seconds, each))?;
+    let reports = run(open()?.module, 1 + calls(bench.seconds, each))?;
     let laps = reports.iter().skip(1).map(|report| report.seconds).collect();
     Ok(Measured::new(case, samples, "samples", laps, &losses))
 }
 
 /// AdamW at one rate, weights that decay, gradients that are clipped; no average, no evaluation, nothing written.
-fn config(steps: usize) -> TrainConfig {
+fn config(steps: usize, format: WeightFormat) -> TrainConfig {
     let groups = vec![ParameterGroup { prefix: String::new(), learning_rate: 5e-5, weight_decay: 0.01 }];
     TrainConfig {
         steps,
@@ -86,6 +87,7 @@ fn config(steps: usize) -> TrainConfig {
         keep_best: false,
         patience: None,
         checkpoint_every: 0,
+        mixed_precision: format == WeightFormat::Bf16,
         seed: 7,
         optimiser: AdamWSettings { groups, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 },
     }

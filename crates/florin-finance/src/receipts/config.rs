@@ -56,6 +56,8 @@ pub struct RunConfig {
     pub fusion: String,
     /// Device by name.
     pub device: String,
+    /// Whether products in training are of bfloat16 factors; weights stay in f32. On the device `cpu` alone.
+    pub mixed_precision: bool,
     /// Fixes everything random.
     pub seed: u64,
     /// Passes over the training documents.
@@ -101,6 +103,7 @@ impl Default for RunConfig {
             streams: vec![Modality::Text, Modality::Layout, Modality::Image],
             fusion: "token_attention".into(),
             device: "cpu".into(),
+            mixed_precision: false,
             seed: 20_240_101,
             epochs: 1,
             batch: 8,
@@ -169,6 +172,9 @@ impl RunConfig {
         if !FusionConfig::KINDS.contains(&self.fusion.as_str()) {
             let known = FusionConfig::KINDS.join(", ");
             return wrong(format!("no fusion is called `{}`; there are {known}", self.fusion));
+        }
+        if self.mixed_precision && self.device != "cpu" {
+            return wrong(format!("mixed precision is for the device cpu, found {}", self.device));
         }
         if self.epochs == 0 || self.batch == 0 {
             return wrong(format!("epochs ({}) and batch ({}) must be at least 1", self.epochs, self.batch));

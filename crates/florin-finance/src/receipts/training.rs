@@ -192,6 +192,7 @@ fn settings(lesson: &Lesson<'_>, steps_per_epoch: usize) -> TrainConfig {
         keep_best: false,
         patience: None,
         checkpoint_every: run.checkpoint_every,
+        mixed_precision: run.mixed_precision,
         seed: run.seed,
         optimiser: AdamWSettings {
             groups: vec![group("", run.learning_rate), group("text.", run.text_learning_rate)],
