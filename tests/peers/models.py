@@ -274,7 +274,7 @@ def training(folder: Path, case: str, seconds: float, _threads: int) -> Iterator
         words[:, -1] = END_OF_TEXT
         batch = {"input_ids": words, "pixel_values": pixels(8, 3, 224, 224), "return_loss": True}
 
-    def steps(compiled: bool) -> dict:
+    def steps(compiled: bool, mixed: bool = False) -> dict:
         model = kind.from_pretrained(folder / case).train()
         own = list(model.parameters())
         groups = [
@@ -286,7 +286,8 @@ def training(folder: Path, case: str, seconds: float, _threads: int) -> Iterator
         losses: list[float] = []
 
         def step() -> None:
-            loss = call(**batch).loss
+            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+                loss = call(**batch).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(own, 1.0)
             optimiser.step()
@@ -300,6 +301,7 @@ def training(folder: Path, case: str, seconds: float, _threads: int) -> Iterator
 
     yield "torch", lambda: steps(False)
     yield "torch-compile", lambda: steps(True)
+    yield "torch-bf16", lambda: steps(False, mixed=True)
 
 
 def main() -> None:

@@ -86,8 +86,8 @@ pub(crate) fn peers(only: &[&str]) -> Result<()> {
             eprintln!("turn {} of {TURNS}: {case}", turn + 1);
             // In turns, so that a busy minute of the machine falls on all.
             let mut own: Vec<Printed> = Vec::new();
-            // Models are trained in f32 alone.
-            for (precision, engine) in OUR_PRECISIONS.into_iter().take(if case.starts_with("train") { 1 } else { 3 }) {
+            // No model is trained in int8.
+            for (precision, engine) in OUR_PRECISIONS.into_iter().take(if case.starts_with("train") { 2 } else { 3 }) {
                 let call = ["bench", case.as_str(), "--models", &models, "--seconds", SECONDS, "--json"];
                 let printed = with_threads(&florin, &[&call[..], &["--precision", precision]].concat())?;
                 let printed: Value = serde_json::from_str(&printed)?;
