@@ -6,7 +6,9 @@ mod kernels {
     pub(crate) mod activation;
     pub(crate) mod finite;
     pub(crate) mod float_math;
+    pub(crate) mod gapless;
     pub(crate) mod packed;
+    pub(crate) mod transpose;
 }
 
 pub use kernels::activation::Activation;

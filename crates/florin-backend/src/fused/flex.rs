@@ -13,10 +13,11 @@ use super::{
 use crate::Activation;
 use crate::kernels::adamw;
 use crate::kernels::attention::{self, Attention, Past, Sizes, View};
+use crate::kernels::gapless::Gapless;
 use crate::kernels::layer_norm::{self, Affine};
 use crate::kernels::linear;
 use crate::kernels::packed::{self, Panels};
-use crate::kernels::product::{Gapless, Matrix, multiply_each};
+use crate::kernels::product::{Matrix, multiply_each};
 use crate::kernels::softmax;
 use crate::mixed::Factors;
 use crate::packed_weight::Packed;

@@ -13,6 +13,7 @@ pub(crate) mod differences;
 pub(crate) mod divergence;
 pub(crate) mod finite;
 pub(crate) mod float_math;
+pub(crate) mod gapless;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;
 pub(crate) mod made;

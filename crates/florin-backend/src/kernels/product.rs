@@ -3,6 +3,8 @@
 use gemm::Parallelism;
 use rayon::prelude::*;
 
+use super::gapless::Gapless;
+
 /// A matrix inside a slice.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
@@ -60,24 +62,6 @@ impl<'a> Matrix<'a> {
     pub(crate) fn transposed(self) -> Self {
         let Self { data, rows, columns, row_stride, column_stride } = self;
         Self { data, rows: columns, columns: rows, row_stride: column_stride, column_stride: row_stride }
-    }
-}
-
-/// A matrix without gaps.
-#[derive(Clone, Copy)]
-pub(crate) enum Gapless<'a> {
-    /// Row by row.
-    Rows(&'a [f32]),
-    /// Column by column.
-    Columns(&'a [f32]),
-}
-
-impl<'a> Gapless<'a> {
-    /// In the order in which they stand.
-    pub(crate) fn numbers(self) -> &'a [f32] {
-        match self {
-            Self::Rows(numbers) | Self::Columns(numbers) => numbers,
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::numbers::Numbers;
 use super::{Instructions, PANEL, Panels, WIDTH, by_rows, misfit};
-use crate::kernels::product::Gapless;
+use crate::kernels::gapless::Gapless;
 use crate::kernels::transpose::transpose_columns;
 
 /// Inner places that stand together.

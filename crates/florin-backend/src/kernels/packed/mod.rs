@@ -15,7 +15,7 @@ use std::mem::MaybeUninit;
 use rayon::prelude::*;
 
 use super::activation;
-use super::product::Gapless;
+use super::gapless::Gapless;
 use super::transpose::transpose_columns;
 use crate::Activation;
 

@@ -8,7 +8,7 @@ use super::int8::{Int8, LONGEST};
 use super::single::Single;
 use super::{Instructions, Panels, WIDTH, product};
 use crate::Activation;
-use crate::kernels::product::Gapless;
+use crate::kernels::gapless::Gapless;
 use crate::kernels::transpose::transpose;
 
 #[cfg(target_arch = "x86_64")]
