@@ -23,8 +23,8 @@ thread_local! {
 /// same holds for the two products of their gradients, whenever the backward pass comes.
 ///
 /// Weights stay in f32, and so do their gradients and whoever moves them: a weight smaller than the rounding of another still learns.
-/// Processors that multiply bfloat16 (AVX-512 BF16) take half the time for it; others gain nothing. The `cpu` device alone rounds, and
-/// this thread alone.
+/// It is meant for processors that multiply bfloat16 (AVX-512 BF16, ARM's BF16); on others it takes somewhat longer than f32. The `cpu`
+/// device alone rounds, and this thread alone.
 pub fn in_mixed_precision<T>(call: impl FnOnce() -> T) -> T {
     let _before = Before(FACTORS.replace(Factors::Bf16));
     call()

@@ -158,7 +158,7 @@ pub(crate) struct RunOptions {
     /// Device by name; see `florin devices`
     #[arg(long, value_name = "NAME", help_heading = "Training")]
     pub(crate) device: Option<String>,
-    /// Multiply in bfloat16 (weights stay in f32): faster where the processor has AVX-512 BF16
+    /// Multiply in bfloat16, weights staying in f32: for processors with AVX-512 BF16
     #[arg(long, help_heading = "Training")]
     pub(crate) mixed_precision: bool,
     /// Settings as a config.toml, such as an earlier run's; options given here win

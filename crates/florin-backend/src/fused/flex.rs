@@ -71,7 +71,7 @@ impl FusedOperations for Flex {
     ) -> FloatTensor<Flex> {
         let bias = bias.option().map(dense);
         let shape = [x.layout().shape()[0], weight.layout().shape()[1]];
-        let (x, weight) = (gapless(x), gapless(weight));
+        let (x, weight) = (arranged(x, factors), arranged(weight, factors));
         let bias = bias.as_ref().map(numbers);
         tensor(linear::product(matrix(&x), matrix(&weight), bias, activation, factors), shape)
     }
@@ -165,7 +165,7 @@ impl FusedGradients for Flex {
         factors: Factors,
     ) -> FloatTensor<Flex> {
         let shape = [gradient.layout().shape()[0], weight.layout().shape()[0]];
-        let (gradient, weight) = (gapless(gradient), gapless(weight));
+        let (gradient, weight) = (arranged(gradient, factors), arranged(weight, factors));
         let (gradient, weight) = (matrix(&gradient), matrix(&weight).transposed());
         tensor(linear::product(gradient, weight, None, Activation::Identity, factors), shape)
     }
@@ -176,7 +176,7 @@ impl FusedGradients for Flex {
         factors: Factors,
     ) -> FloatTensor<Flex> {
         let shape = [x.layout().shape()[1], gradient.layout().shape()[1]];
-        let (x, gradient) = (gapless(x), gapless(gradient));
+        let (x, gradient) = (arranged(x, factors), arranged(gradient, factors));
         let (x, gradient) = (matrix(&x).transposed(), matrix(&gradient));
         tensor(linear::product(x, gradient, None, Activation::Identity, factors), shape)
     }
@@ -312,10 +312,11 @@ fn plain(tensor: FlexTensor) -> FlexTensor {
     if tensor.layout().strides().iter().all(|stride| *stride >= 0) { tensor } else { tensor.to_contiguous() }
 }
 
-/// A matrix row by row or column by column.
-fn gapless(tensor: FlexTensor) -> FlexTensor {
+/// A matrix as its product takes it: in bfloat16 row by row or column by column, in f32 with gaps as well.
+fn arranged(tensor: FlexTensor, factors: Factors) -> FlexTensor {
     let tensor = plain(tensor);
-    if matrix(&tensor).without_gaps().is_some() { tensor } else { tensor.to_contiguous() }
+    let may_stay = factors == Factors::F32 || matrix(&tensor).without_gaps().is_some();
+    if may_stay { tensor } else { tensor.to_contiguous() }
 }
 
 /// The numbers of a dense tensor.
