@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::fused::{self, serves};
 use crate::kernels::activation::is_fused;
+use crate::kernels::gapless::Gapless;
 use crate::kernels::packed::Panels;
 use crate::kernels::packed::bf16::Bf16;
 use crate::kernels::packed::int8::{Int8, LONGEST};
@@ -66,7 +67,7 @@ impl PackedWeight {
         }
         let weight = if weight.device().is_autodiff() { weight.inner() } else { weight };
         Some(Self(Arc::new(fused::with_numbers(weight, |values| match format {
-            WeightFormat::F32 => Packed::Single(Single::pack(values, input, output)),
+            WeightFormat::F32 => Packed::Single(Single::pack(Gapless::Rows(values), input, output)),
             WeightFormat::Bf16 => Packed::Bf16(Bf16::pack(values, input, output)),
             WeightFormat::Int8 => Packed::Int8(Int8::pack(values, input, output)),
         }))))

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::numbers::Numbers;
-use super::{Instructions, PANEL, Panels, WIDTH, by_rows, misfit};
+use super::{Instructions, Lines, PANEL, Panels, WIDTH, by_rows, misfit};
 use crate::kernels::gapless::Gapless;
 use crate::kernels::transpose::transpose_columns;
 
@@ -38,6 +38,7 @@ pub(crate) struct Rows {
     numbers: Vec<f32>,
     /// Rounded, where the processor multiplies them so.
     rounded: Vec<u16>,
+    turned: Vec<f32>,
 }
 
 impl Bf16 {
@@ -188,10 +189,18 @@ impl Panels for Bf16 {
         self.output
     }
 
-    fn load(&self, x: &[f32], into: &mut Rows) {
+    fn height(&self) -> usize {
+        match self.instructions {
+            #[cfg(target_arch = "aarch64")]
+            Instructions::Neon => neon::ROWS,
+            other => other.rows(),
+        }
+    }
+
+    fn load(&self, x: Lines, into: &mut Rows) {
         let length = self.groups() * GROUP;
-        into.count = x.len() / self.input;
-        let lines = x.chunks_exact(self.input);
+        into.count = x.count;
+        let lines = x.rows(self.input, &mut into.turned).chunks_exact(self.input);
         if self.rounds_rows() {
             into.rounded.resize(into.count * length, 0);
             for (x, row) in lines.zip(into.rounded.chunks_exact_mut(length)) {
@@ -209,15 +218,11 @@ impl Panels for Bf16 {
         }
     }
 
-    fn multiply(&self, _x: &[f32], rows: &Rows, pair: usize, into: &mut [f32]) {
+    fn multiply(&self, rows: &Rows, pair: usize, into: &mut [f32]) {
         let groups = self.groups();
         let length = groups * GROUP;
         let panels = &self.values[pair * WIDTH * length..(pair + 1) * WIDTH * length];
-        let step = match self.instructions {
-            #[cfg(target_arch = "aarch64")]
-            Instructions::Neon => neon::ROWS,
-            other => other.rows(),
-        };
+        let step = self.height();
         for first in (0..rows.count).step_by(step) {
             let some = step.min(rows.count - first);
             let place = first * length..(first + some) * length;

@@ -17,7 +17,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::numbers::Numbers;
-use super::{Instructions, PANEL, Panels, ROWS_512, WIDTH, by_rows, misfit};
+use super::{Instructions, Lines, PANEL, Panels, ROWS_512, WIDTH, by_rows, misfit};
 
 /// Inner places that stand together: what one instruction sums.
 const GROUP: usize = 4;
@@ -47,7 +47,7 @@ pub(crate) struct Rows {
     words: Vec<i16>,
     /// Scale and zero point of each row.
     ranges: Vec<(f32, i32)>,
-    sums: Vec<i32>,
+    turned: Vec<f32>,
 }
 
 impl Int8 {
@@ -192,10 +192,18 @@ impl Panels for Int8 {
         self.output
     }
 
-    fn load(&self, x: &[f32], into: &mut Rows) {
-        let (rows, length) = (x.len() / self.input, self.groups() * GROUP);
+    fn height(&self) -> usize {
+        match self.instructions {
+            #[cfg(target_arch = "aarch64")]
+            Instructions::Neon => neon::ROWS,
+            other => other.rows(),
+        }
+    }
+
+    fn load(&self, x: Lines, into: &mut Rows) {
+        let (rows, length) = (x.count, self.groups() * GROUP);
         into.ranges.clear();
-        let lines = x.chunks_exact(self.input);
+        let lines = x.rows(self.input, &mut into.turned).chunks_exact(self.input);
         if self.takes_bytes() {
             into.bytes.resize(rows * length, 0);
             into.ranges.extend(lines.zip(into.bytes.chunks_exact_mut(length)).map(|(x, row)| round_row(x, row)));
@@ -205,19 +213,14 @@ impl Panels for Int8 {
             into.words.resize(rows * length, 0);
             into.ranges.extend(lines.zip(into.words.chunks_exact_mut(length)).map(|(x, row)| round_row_wide(x, row)));
         }
-        into.sums.resize(rows * WIDTH, 0);
     }
 
-    fn multiply(&self, _x: &[f32], rows: &Rows, pair: usize, into: &mut [f32]) {
+    fn multiply(&self, rows: &Rows, pair: usize, into: &mut [f32]) {
         let mut sums = [0i32; ROWS_512 * WIDTH];
         let (groups, count) = (self.groups(), rows.ranges.len());
         let length = groups * GROUP;
         let panels = &self.values[pair * WIDTH * length..(pair + 1) * WIDTH * length];
-        let step = match self.instructions {
-            #[cfg(target_arch = "aarch64")]
-            Instructions::Neon => neon::ROWS,
-            other => other.rows(),
-        };
+        let step = self.height();
         for first in (0..count).step_by(step) {
             let some = step.min(count - first);
             let place = first * length..(first + some) * length;

@@ -24,7 +24,7 @@ pub(crate) const PANEL: usize = 16;
 /// Columns that one pass over a block of rows computes: two panels.
 pub(crate) const WIDTH: usize = 2 * PANEL;
 /// Rows of a block at most: what they are made of stays in half a megabyte.
-const BLOCK: usize = 64;
+const BLOCK: usize = 72;
 /// Fewer rows than this are shared among threads by columns.
 const FEW: usize = 16;
 /// Multiplications below which waking other threads costs more than it gains.
@@ -102,21 +102,35 @@ pub(crate) trait Panels: Sync {
 
     fn output(&self) -> usize;
 
-    /// Rows of `input` numbers each.
-    fn load(&self, x: &[f32], into: &mut Self::Rows);
+    /// Rows of a tile, which blocks hold whole ones of.
+    fn height(&self) -> usize;
+
+    /// Takes over rows of `input` numbers each.
+    fn load(&self, x: Lines, into: &mut Self::Rows);
 
     /// Columns `pair · WIDTH ..` of the product with rows that were loaded, `[rows, WIDTH]`.
-    fn multiply(&self, x: &[f32], rows: &Self::Rows, pair: usize, into: &mut [f32]);
+    fn multiply(&self, rows: &Self::Rows, pair: usize, into: &mut [f32]);
 }
 
-/// So many rows of `input` numbers from one on; of columns a block is turned in a core's own cache.
-fn rows_of<'a>(x: Gapless<'a>, first: usize, rows: usize, input: usize, turned: &'a mut Vec<f32>) -> &'a [f32] {
-    match x {
-        Gapless::Rows(numbers) => &numbers[first * input..(first + rows) * input],
-        Gapless::Columns(numbers) => {
-            turned.resize(rows * input, 0.0);
-            transpose_columns(numbers, numbers.len() / input, first, turned, input);
-            turned
+/// So many rows of a matrix from one on.
+#[derive(Clone, Copy)]
+pub(crate) struct Lines<'a> {
+    matrix: Gapless<'a>,
+    first: usize,
+    count: usize,
+}
+
+impl<'a> Lines<'a> {
+    /// As rows of so many numbers; of columns they are turned first.
+    fn rows(self, input: usize, turned: &'a mut Vec<f32>) -> &'a [f32] {
+        let Self { matrix, first, count } = self;
+        match matrix {
+            Gapless::Rows(numbers) => &numbers[first * input..(first + count) * input],
+            Gapless::Columns(numbers) => {
+                turned.resize(count * input, 0.0);
+                transpose_columns(numbers, numbers.len() / input, first, turned, input);
+                turned
+            }
         }
     }
 }
@@ -140,41 +154,46 @@ fn fill<P: Panels>(result: &mut [MaybeUninit<f32>], x: Gapless, weight: &P, bias
     let rows = x.numbers().len() / input;
     let threads = if rows * input * output < WORTH_THREADS { 1 } else { rayon::current_num_threads() };
     if threads > 1 && rows < FEW {
-        few(rows_of(x, 0, rows, input, &mut Vec::new()), rows, weight, bias, kind, result);
+        few(Lines { matrix: x, first: 0, count: rows }, weight, bias, kind, result);
         return;
     }
-    let block = rows.div_ceil(threads * rows.div_ceil(threads * BLOCK));
-    let one = |(scratch, turned): &mut (Scratch<P::Rows>, _), (index, result): (usize, &mut [MaybeUninit<f32>])| {
-        let x = rows_of(x, index * block, result.len() / output, input, turned);
-        weight.load(x, &mut scratch.rows);
+    let one = |scratch: &mut Scratch<P::Rows>, (first, result): (usize, &mut [MaybeUninit<f32>])| {
+        let rows = result.len() / output;
+        weight.load(Lines { matrix: x, first, count: rows }, &mut scratch.rows);
         for pair in 0..output.div_ceil(WIDTH) {
-            let tile = scratch.columns(x, weight, pair, bias, kind);
+            let tile = scratch.columns(rows, weight, pair, bias, kind);
             spread(tile, pair, output, result);
         }
     };
+    let pieces = pieces(result, rows, threads, weight.height());
     if threads == 1 {
         let mut scratch = Default::default();
-        result.chunks_mut(block * output).enumerate().for_each(|piece| one(&mut scratch, piece));
+        pieces.into_iter().for_each(|piece| one(&mut scratch, piece));
     } else {
-        result.par_chunks_mut(block * output).enumerate().for_each_init(Default::default, one);
+        pieces.into_par_iter().for_each_init(Default::default, one);
     }
 }
 
+/// The result in blocks of whole tiles, as even as they can be, each with its first row.
+fn pieces<T>(mut result: &mut [T], rows: usize, threads: usize, height: usize) -> Vec<(usize, &mut [T])> {
+    let (tiles, columns) = (rows.div_ceil(height), result.len() / rows);
+    let blocks = threads * tiles.div_ceil(threads * (BLOCK / height));
+    let bound = |block: usize| (block * tiles / blocks * height).min(rows);
+    let pieces = (0..blocks).map(|block| {
+        let piece = result.split_off_mut(..(bound(block + 1) - bound(block)) * columns);
+        (bound(block), piece.expect("all pieces together are the result"))
+    });
+    pieces.filter(|(_, piece)| !piece.is_empty()).collect()
+}
+
 /// The same for rows so few that threads share the columns.
-fn few<P: Panels>(
-    x: &[f32],
-    rows: usize,
-    weight: &P,
-    bias: Option<&[f32]>,
-    kind: Activation,
-    result: &mut [MaybeUninit<f32>],
-) {
-    let output = weight.output();
+fn few<P: Panels>(x: Lines, weight: &P, bias: Option<&[f32]>, kind: Activation, result: &mut [MaybeUninit<f32>]) {
+    let (rows, output) = (x.count, weight.output());
     let mut loaded = P::Rows::default();
     weight.load(x, &mut loaded);
     let mut tiles = vec![0f32; output.div_ceil(WIDTH) * rows * WIDTH];
     tiles.par_chunks_mut(rows * WIDTH).enumerate().for_each_init(Vec::new, |before, (pair, tile)| {
-        weight.multiply(x, &loaded, pair, tile);
+        weight.multiply(&loaded, pair, tile);
         finish(tile, pair, bias, kind, before);
     });
     for (pair, tile) in tiles.chunks_exact(rows * WIDTH).enumerate() {
@@ -193,14 +212,14 @@ struct Scratch<R> {
 impl<R> Scratch<R> {
     fn columns<P: Panels<Rows = R>>(
         &mut self,
-        x: &[f32],
+        rows: usize,
         weight: &P,
         pair: usize,
         bias: Option<&[f32]>,
         kind: Activation,
     ) -> &[f32] {
-        self.tile.resize(x.len() / weight.input() * WIDTH, 0.0);
-        weight.multiply(x, &self.rows, pair, &mut self.tile);
+        self.tile.resize(rows * WIDTH, 0.0);
+        weight.multiply(&self.rows, pair, &mut self.tile);
         finish(&mut self.tile, pair, bias, kind, &mut self.before);
         &self.tile
     }
@@ -225,7 +244,11 @@ fn finish(tile: &mut [f32], pair: usize, bias: Option<&[f32]>, kind: Activation,
 fn spread(tile: &[f32], pair: usize, output: usize, result: &mut [MaybeUninit<f32>]) {
     let first = pair * WIDTH;
     let width = WIDTH.min(output - first);
-    for (row, result) in tile.chunks_exact(WIDTH).zip(result.chunks_exact_mut(output)) {
-        result[first..first + width].write_copy_of_slice(&row[..width]);
+    let lines = tile.as_chunks::<WIDTH>().0.iter().zip(result.chunks_exact_mut(output));
+    if width == WIDTH {
+        // Of a length that the compiler knows: no call for each row.
+        lines.for_each(|(row, result)| _ = result[first..][..WIDTH].write_copy_of_slice(row));
+    } else {
+        lines.for_each(|(row, result)| _ = result[first..][..width].write_copy_of_slice(&row[..width]));
     }
 }

@@ -2,18 +2,23 @@
 
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod part;
+mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+use std::ops::Range;
+
 use bytes::Bytes;
-use rayon::prelude::*;
+use part::Part;
+use tiles::Tiles;
 
 use super::numbers::Numbers;
-use super::{Instructions, PANEL, Panels, WIDTH, by_rows, misfit};
+use super::{Instructions, Lines, PANEL, Panels, WIDTH, misfit};
 use crate::kernels::finite::count_not_finite;
-
-/// Inner places of a panel that are taken at a time: 24 kilobytes, which stay in the innermost cache while all rows pass by.
-const DEPTH: usize = 384;
+use crate::kernels::gapless::Gapless;
+use crate::kernels::made::made;
+use crate::kernels::transpose::transpose_columns;
 
 /// The packed weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,19 +31,29 @@ pub(crate) struct Single {
 }
 
 impl Single {
-    /// Packs `[input, output]`, row-major.
+    /// Packs `[input, output]`, neither zero.
     ///
     /// # Panics
     ///
     /// If there are not `input · output` weights, or none.
-    pub(crate) fn pack(weights: &[f32], input: usize, output: usize) -> Self {
-        assert!(weights.len() == input * output && !weights.is_empty(), "weights of {input} x {output}");
-        let mut values = vec![0f32; output.next_multiple_of(WIDTH) * input];
-        values.par_chunks_mut(PANEL * input).enumerate().for_each(|(panel, values)| {
-            let first = (panel * PANEL).min(output);
-            let columns = first..(first + PANEL).min(output);
-            for (row, values) in weights.chunks_exact(output).zip(values.chunks_exact_mut(PANEL)) {
-                values[..columns.len()].copy_from_slice(&row[columns.clone()]);
+    pub(crate) fn pack(weights: Gapless, input: usize, output: usize) -> Self {
+        let count = weights.numbers().len();
+        assert!(count == input * output && count > 0, "weights of {input} x {output}");
+        let values = made(output.next_multiple_of(WIDTH) * input, WIDTH * input, |place, panels| {
+            let first = place / input;
+            for (panel, values) in panels.chunks_exact_mut(PANEL * input).enumerate() {
+                let first = (first + panel * PANEL).min(output);
+                let columns = first..(first + PANEL).min(output);
+                if columns.len() < PANEL {
+                    values.fill(0.0);
+                }
+                match weights {
+                    Gapless::Rows(weights) => copy_columns(weights, output, columns, values),
+                    Gapless::Columns(weights) => {
+                        let columns = &weights[columns.start * input..columns.end * input];
+                        transpose_columns(columns, input, 0, values, PANEL);
+                    }
+                }
             }
         });
         Self { input, output, values: Numbers::Own(values), instructions: available() }
@@ -74,6 +89,17 @@ impl Single {
     }
 }
 
+/// A few columns of rows of so many numbers, into a panel.
+fn copy_columns(weights: &[f32], output: usize, columns: Range<usize>, panel: &mut [f32]) {
+    let lines = weights.chunks_exact(output).zip(panel.as_chunks_mut::<PANEL>().0);
+    if columns.len() == PANEL {
+        // Of a length that the compiler knows: no call for each row.
+        lines.for_each(|(row, into)| into.copy_from_slice(&row[columns.start..][..PANEL]));
+    } else {
+        lines.for_each(|(row, into)| into[..columns.len()].copy_from_slice(&row[columns.clone()]));
+    }
+}
+
 /// The best instructions that this machine has.
 fn available() -> Instructions {
     #[cfg(target_arch = "x86_64")]
@@ -89,7 +115,7 @@ fn available() -> Instructions {
 }
 
 impl Panels for Single {
-    type Rows = ();
+    type Rows = Tiles;
 
     fn input(&self) -> usize {
         self.input
@@ -99,72 +125,28 @@ impl Panels for Single {
         self.output
     }
 
-    fn load(&self, _x: &[f32], _into: &mut ()) {}
+    fn height(&self) -> usize {
+        self.instructions.rows()
+    }
 
-    fn multiply(&self, x: &[f32], _rows: &(), pair: usize, into: &mut [f32]) {
-        let length = self.input;
-        let panels = &self.values[pair * WIDTH * length..(pair + 1) * WIDTH * length];
-        let step = self.instructions.rows();
-        let (passes, depth) = match self.instructions {
-            // Both panels in one pass.
-            #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512 => (1, DEPTH / 2),
-            _ => (WIDTH / PANEL, DEPTH),
-        };
-        for pass in 0..passes {
-            for first in (0..length).step_by(depth) {
-                let part = Part { length, first, count: depth.min(length - first), column: pass * PANEL };
-                for (rows, into) in x.chunks(step * length).zip(into.chunks_mut(step * WIDTH)) {
-                    match self.instructions {
-                        #[cfg(target_arch = "x86_64")]
-                        Instructions::Avx512 => {
-                            by_rows!(into.len() / WIDTH, x86::tile_avx512(rows, panels, part, into), 1 2 3 4 5 6 7 8 9 10 11 12);
-                        }
-                        #[cfg(target_arch = "x86_64")]
-                        Instructions::Avx2 => {
-                            by_rows!(into.len() / WIDTH, x86::tile_avx2(rows, panels, part, into), 1 2 3 4 5 6);
-                        }
-                        #[cfg(target_arch = "aarch64")]
-                        Instructions::Neon => {
-                            by_rows!(into.len() / WIDTH, neon::tile(rows, panels, part, into), 1 2 3 4 5 6);
-                        }
-                        _ => tile_portable(rows, panels, part, into),
-                    }
-                }
+    fn load(&self, x: Lines, into: &mut Tiles) {
+        into.load(x, self.input, self.height());
+    }
+
+    fn multiply(&self, rows: &Tiles, pair: usize, into: &mut [f32]) {
+        let (input, [together, depth]) = (self.input, part::sizes(self.instructions));
+        for pass in (0..WIDTH / PANEL).step_by(together) {
+            for first in (0..input).step_by(depth) {
+                let count = depth.min(input - first);
+                let begin = ((pair * WIDTH / PANEL + pass) * input + first) * PANEL;
+                let weights = &self.values[begin..][..((together - 1) * input + count) * PANEL];
+                // What follows in memory comes next; the last part of panels that are read together is followed by other panels.
+                let others = if first + count == input { (together - 1) * input * PANEL } else { 0 };
+                let ahead = &self.values[begin + count * PANEL + others..];
+                let ahead = &ahead[..ahead.len().min(count * PANEL)];
+                let part = Part { weights, second: input * PANEL, first, count, column: pass * PANEL, ahead };
+                part.multiply(self.instructions, rows, into);
             }
         }
     }
-}
-
-/// The part of the inner size that a pass takes: what follows the first part is added to what is there.
-#[derive(Clone, Copy)]
-struct Part {
-    /// The whole inner size.
-    length: usize,
-    first: usize,
-    count: usize,
-    /// The panel's first column.
-    column: usize,
-}
-
-/// A tile of rows `[rows, length]` and a panel, in rows of `WIDTH`.
-fn tile_portable(rows: &[f32], panels: &[f32], part: Part, into: &mut [f32]) {
-    let Part { length, first, count, column } = part;
-    let panel = &panels[column * length + first * PANEL..][..count * PANEL];
-    for (row, into) in rows.chunks_exact(length).zip(into.chunks_exact_mut(WIDTH)) {
-        let into = &mut into[column..column + PANEL];
-        if first == 0 {
-            into.fill(0.0);
-        }
-        for (x, weights) in row[first..first + count].iter().zip(panel.as_chunks::<PANEL>().0) {
-            into.iter_mut().zip(weights).for_each(|(into, weight)| *into += x * weight);
-        }
-    }
-}
-
-/// Refuses what is too short for a tile of `R` rows and so many columns.
-fn check<const R: usize>(rows: &[f32], panels: &[f32], part: Part, columns: usize, into: &[f32]) {
-    let Part { length, first, count, column } = part;
-    assert!(first + count <= length && column + columns <= WIDTH, "a tile's part");
-    super::check::<R>(rows.len(), panels.len(), length, into.len());
 }

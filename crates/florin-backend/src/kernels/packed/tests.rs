@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use super::bf16::Bf16;
 use super::int8::{Int8, LONGEST};
 use super::single::Single;
-use super::{Instructions, Panels, WIDTH, product};
+use super::{Instructions, Lines, Panels, WIDTH, product};
 use crate::Activation;
 use crate::kernels::gapless::Gapless;
 use crate::kernels::transpose::transpose;
@@ -62,11 +62,11 @@ fn plainly<P: Panels>(x: &[f32], weight: &P) -> Vec<f32> {
     let (input, output) = (weight.input(), weight.output());
     let rows = x.len() / input;
     let mut loaded = P::Rows::default();
-    weight.load(x, &mut loaded);
+    weight.load(Lines { matrix: Gapless::Rows(x), first: 0, count: rows }, &mut loaded);
     let mut result = vec![MaybeUninit::new(f32::NAN); rows * output];
     let mut tile = vec![f32::NAN; rows * WIDTH];
     for pair in 0..output.div_ceil(WIDTH) {
-        weight.multiply(x, &loaded, pair, &mut tile);
+        weight.multiply(&loaded, pair, &mut tile);
         super::spread(&tile, pair, output, &mut result);
     }
     // SAFETY: numbers from the start.
@@ -96,7 +96,7 @@ fn every_size(mut test: impl FnMut([usize; 3], &[f32], &[f32])) {
 #[test]
 fn f32_products_are_those_of_the_weights_in_every_instruction_set() {
     every_size(|[rows, input, output], x, weights| {
-        let packed = Single::pack(weights, input, output);
+        let packed = Single::pack(Gapless::Rows(weights), input, output);
         assert_eq!(packed.unpack(), weights);
         let exact = exact(x, weights, input, output);
         for instructions in ALL.iter().copied().filter(|one| *one <= packed.instructions) {
@@ -131,6 +131,10 @@ fn factors_of_one_product_may_stand_by_rows_or_by_columns() {
         let (by_rows, by_columns) = (Gapless::Rows(weights), Gapless::Columns(&turned));
         let packed = Bf16::of_matrix(by_rows, input, output);
         assert_eq!(Bf16::of_matrix(by_columns, input, output), packed, "{input} {output}");
+        let of = |x| product(x, &packed, None, Activation::Identity);
+        assert_eq!(of(Gapless::Columns(&turned_x)), of(Gapless::Rows(x)), "{rows} {input} {output}");
+        let packed = Single::pack(by_rows, input, output);
+        assert_eq!(Single::pack(by_columns, input, output), packed, "{input} {output}");
         let of = |x| product(x, &packed, None, Activation::Identity);
         assert_eq!(of(Gapless::Columns(&turned_x)), of(Gapless::Rows(x)), "{rows} {input} {output}");
     });
@@ -220,7 +224,7 @@ fn what_is_no_number_stays_visible_in_its_row_and_nowhere_else() {
                 assert!(found.iter().all(|x| x.is_finite() == (row != 1)), "{what}, {wrong}, row {row}: {found:?}");
             }
         };
-        let single = Single::pack(&weights, input, output);
+        let single = Single::pack(Gapless::Rows(&weights), input, output);
         for instructions in ALL.iter().copied().filter(|one| *one <= single.instructions) {
             check("f32", plainly(&x, &within!(single, instructions)));
         }
@@ -237,7 +241,7 @@ fn what_is_no_number_stays_visible_in_its_row_and_nowhere_else() {
         weights[output + 1] = wrong;
         let x = numbers(2 * input, 5);
         for found in [
-            plainly(&x, &Single::pack(&weights, input, output)),
+            plainly(&x, &Single::pack(Gapless::Rows(&weights), input, output)),
             plainly(&x, &Bf16::pack(&weights, input, output)),
             plainly(&x, &Int8::pack(&weights, input, output)),
         ] {
@@ -265,7 +269,7 @@ fn bias_activation_blocks_and_threads_change_nothing_else() {
     for rows in [1, 3, 15, 16, 17, 130, 300] {
         let (input, output) = (70, 83);
         let (x, weights, bias) = (numbers(rows * input, 6), numbers(input * output, 7), numbers(output, 8));
-        let single = Single::pack(&weights, input, output);
+        let single = Single::pack(Gapless::Rows(&weights), input, output);
         let plain = plainly(&x, &single);
         let expected: Vec<f32> = plain
             .chunks_exact(output)
@@ -290,7 +294,7 @@ fn a_weight_is_the_same_from_the_bytes_of_another_process() {
     for (input, output) in [(1, 1), (6, 33), (127, 97)] {
         let weights = numbers(input * output, 3);
         for shift in [0, 1, 4] {
-            let packed = Single::pack(&weights, input, output);
+            let packed = Single::pack(Gapless::Rows(&weights), input, output);
             assert_eq!(Single::of(kept(packed.bytes(), shift), input, output).unwrap(), packed);
             let packed = Bf16::pack(&weights, input, output);
             assert_eq!(Bf16::of(kept(packed.bytes(), shift), input, output).unwrap(), packed);
@@ -304,7 +308,7 @@ fn a_weight_is_the_same_from_the_bytes_of_another_process() {
 #[test]
 fn bytes_that_are_no_weight_of_the_size_are_refused() {
     let weights = numbers(6 * 33, 3);
-    let single = Single::pack(&weights, 6, 33);
+    let single = Single::pack(Gapless::Rows(&weights), 6, 33);
     let error = Single::of(kept(single.bytes(), 0), 7, 33).unwrap_err();
     assert_eq!(error, "1536 bytes of panels, expected 1792");
     assert!(Single::of(kept(&single.bytes()[1..], 0), 6, 33).is_err());

@@ -6,26 +6,28 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{PANEL, Part, WIDTH, check};
+use super::part::Part;
+use super::tiles::TOGETHER;
+use crate::kernels::packed::{PANEL, WIDTH};
 
 /// Columns of a register.
 const LANES: usize = 4;
 
 #[expect(unsafe_code, reason = "vector instructions")]
-pub(super) fn tile<const R: usize>(rows: &[f32], panels: &[f32], part: Part, into: &mut [f32]) {
-    check::<R>(rows, panels, part, PANEL, into);
+pub(super) fn tile<const R: usize>(rows: &[f32], part: Part, into: &mut [f32]) {
+    part.check::<R>(rows, 1, into);
     // SAFETY: every AArch64 has NEON; the sizes were checked.
-    unsafe { inner::<R>(rows.as_ptr(), panels.as_ptr(), part, into.as_mut_ptr()) }
+    unsafe { inner::<R>(rows.as_ptr(), part, into.as_mut_ptr()) }
 }
 
 #[expect(unsafe_code, reason = "vector instructions")]
 #[target_feature(enable = "neon")]
-unsafe fn inner<const R: usize>(rows: *const f32, panels: *const f32, part: Part, into: *mut f32) {
-    let Part { length, first, count, column } = part;
+unsafe fn inner<const R: usize>(rows: *const f32, part: Part<'_>, into: *mut f32) {
+    let Part { weights, first, count, column, .. } = part;
     // SAFETY: every offset stays inside what the caller checked.
     unsafe {
-        let (rows, into) = (rows.add(first), into.add(column));
-        let panel = panels.add(column * length + first * PANEL);
+        let (rows, into) = (rows.add(first * R), into.add(column));
+        let panel = weights.as_ptr();
         let mut sums = [[vdupq_n_f32(0.0); PANEL / LANES]; R];
         if first > 0 {
             for (row, sums) in sums.iter_mut().enumerate() {
@@ -34,8 +36,9 @@ unsafe fn inner<const R: usize>(rows: *const f32, panels: *const f32, part: Part
         }
         for place in 0..count {
             let weights = [0, 1, 2, 3].map(|part| vld1q_f32(panel.add(place * PANEL + part * LANES)));
+            let rows = rows.add(place / TOGETHER * TOGETHER * R + place % TOGETHER);
             for (row, sums) in sums.iter_mut().enumerate() {
-                let x = one_lane(*rows.add(row * length + place));
+                let x = one_lane(*rows.add(row * TOGETHER));
                 for (sum, weights) in sums.iter_mut().zip(weights) {
                     *sum = vfmaq_n_f32(*sum, weights, x);
                 }
