@@ -7,10 +7,13 @@ use super::activation;
 use super::made::made;
 use super::packed;
 use super::packed::bf16::Bf16;
+use super::packed::single::Single;
 use super::product::{Existing, Matrix, Threads, multiplied, multiply};
 use crate::Activation;
 use crate::mixed::Factors;
 
+/// Rows beside which the making of panels costs little, and less than their order gains over the crate gemm.
+const WORTH_PACKING: usize = 256;
 /// Rows that one task takes.
 const ROWS: usize = 32;
 
@@ -27,12 +30,14 @@ pub(crate) fn product(
     factors: Factors,
 ) -> Vec<f32> {
     let ([rows, input], [_, output]) = (left.sizes(), right.sizes());
+    let gapless = left.without_gaps().zip(right.without_gaps()).filter(|_| input * output > 0);
     if factors == Factors::Bf16 && rows * input * output > 0 {
-        let panels = left.without_gaps().zip(right.without_gaps());
-        let (left, right) = panels.expect("matrices without gaps");
+        let (left, right) = gapless.expect("matrices without gaps");
         return packed::product(left, &Bf16::of_matrix(right, input, output), bias, kind);
     }
-    // Panels in f32 that are made for one product were tried: their making costs more than their order gains over the crate gemm.
+    if let Some((left, right)) = gapless.filter(|_| rows >= WORTH_PACKING) {
+        return packed::product(left, &Single::pack(right, input, output), bias, kind);
+    }
     let values = plain_product(left, right, bias);
     if kind == Activation::Identity { values } else { activated(&values, kind) }
 }
