@@ -204,10 +204,19 @@ pub fn log_softmax<const D: usize>(x: Tensor<D>, dim: usize) -> Tensor<D> {
 /// # Shapes
 ///
 /// - table: `[entries, dim]`, ids: `[batch, seq]`, output: `[batch, seq, dim]`
+///
+/// # Panics
+///
+/// If an id is no entry.
 pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
     let [batch, seq] = ids.dims();
     let [_, dim] = table.dims();
-    table.select(0, ids.reshape([batch * seq])).reshape([batch, seq, dim])
+    let ids = ids.reshape([batch * seq]);
+    let rows = match serves(&table) {
+        true => Tensor::from_dispatch(Dispatch::fused_embedding(table.into_dispatch(), ids.into_dispatch())),
+        false => table.select(0, ids),
+    };
+    rows.reshape([batch, seq, dim])
 }
 
 /// The logarithm of the softmax of each row at its class.

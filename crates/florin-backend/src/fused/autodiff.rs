@@ -112,6 +112,17 @@ impl<B: Backend + FusedGradients, C: CheckpointStrategy> FusedOperations for Aut
         }
     }
 
+    fn fused_embedding(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
+        let nodes = [table.node()];
+        let table = table.into_primitive();
+        let entries = table.shape()[0];
+        let output = B::fused_embedding(table, ids.clone());
+        match EmbeddingBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => prepared.finish((entries, ids), output),
+            OpsKind::UnTracked(prepared) => prepared.finish(output),
+        }
+    }
+
     fn fused_log_likelihood(
         logits: FloatTensor<Self>,
         classes: IntTensor<Self>,
@@ -253,6 +264,22 @@ impl<B: Backend + FusedGradients> Backward<B, 1> for ActivationBackward {
         let (before, activation) = ops.state;
         if let [Some(parent)] = ops.parents {
             gradients.register::<B>(parent.id, B::activation_backward(before, gradient, activation));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct EmbeddingBackward;
+
+impl<B: Backend + FusedGradients> Backward<B, 1> for EmbeddingBackward {
+    /// The table's entries, and which were looked up.
+    type State = (usize, IntTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = gradients.consume::<B>(&ops.node);
+        let (entries, ids) = ops.state;
+        if let [Some(parent)] = ops.parents {
+            gradients.register::<B>(parent.id, B::table_gradient(entries, ids, gradient));
         }
     }
 }

@@ -13,6 +13,7 @@ use super::{
 use crate::Activation;
 use crate::kernels::adamw;
 use crate::kernels::attention::{self, Attention, Past, Sizes, View};
+use crate::kernels::embedding;
 use crate::kernels::gapless::Gapless;
 use crate::kernels::layer_norm::{self, Affine};
 use crate::kernels::linear;
@@ -84,6 +85,13 @@ impl FusedOperations for Flex {
     fn fused_softmax(x: FloatTensor<Flex>, form: Form) -> FloatTensor<Flex> {
         let x = dense(x);
         tensor(softmax::forward(numbers(&x), columns(&x), form), x.layout().shape().clone())
+    }
+
+    fn fused_embedding(table: FloatTensor<Flex>, ids: IntTensor<Flex>) -> FloatTensor<Flex> {
+        let table = dense(table);
+        let [entries, dim] = [0, 1].map(|place| table.layout().shape()[place]);
+        let ids = entries_of(ids, entries);
+        tensor(embedding::rows(numbers(&table), dim, &ids), [ids.len(), dim])
     }
 
     fn fused_log_likelihood(
@@ -189,6 +197,12 @@ impl FusedGradients for Flex {
         let (before, gradient) = (dense(before), dense(gradient));
         let values = linear::before_activation(numbers(&before), numbers(&gradient), activation);
         tensor(values, before.layout().shape().clone())
+    }
+
+    fn table_gradient(entries: usize, ids: IntTensor<Flex>, gradient: FloatTensor<Flex>) -> FloatTensor<Flex> {
+        let (gradient, ids) = (dense(gradient), entries_of(ids, entries));
+        let dim = columns(&gradient);
+        tensor(embedding::backward(entries * dim, dim, &ids, numbers(&gradient)), [entries, dim])
     }
 
     fn softmax_backward(output: FloatTensor<Flex>, gradient: FloatTensor<Flex>, form: Form) -> FloatTensor<Flex> {
@@ -339,17 +353,30 @@ pub(super) fn first_number(tensor: FlexTensor) -> f32 {
     numbers(&dense(tensor))[0]
 }
 
-/// The class of each row, whatever whole numbers they are stored as; none of a row that does not count, whatever stands there.
+/// The class of each row; none of a row that does not count, whatever stands there.
 fn classes_of(target: ClassTarget<Flex>) -> Vec<usize> {
-    let (classes, keep) = (dense(target.classes), target.keep.map(dense));
+    let keep = target.keep.map(dense);
     let kept = |row: usize| keep.as_ref().is_none_or(|keep| marks(keep)[row] != 0);
     let class = |(row, class): (usize, i64)| match kept(row) {
         true => usize::try_from(class).unwrap_or_else(|_| panic!("expected a class, found {class}")),
         false => softmax::NO_CLASS,
     };
-    match classes.dtype() {
-        DType::I32 => classes.storage::<i32>().iter().map(|&number| i64::from(number)).enumerate().map(class).collect(),
-        _ => classes.storage::<i64>().iter().copied().enumerate().map(class).collect(),
+    whole_numbers(target.classes).into_iter().enumerate().map(class).collect()
+}
+
+/// Entries of a table of so many.
+fn entries_of(ids: IntTensor<Flex>, entries: usize) -> Vec<usize> {
+    let entry = |id: i64| usize::try_from(id).ok().filter(|id| *id < entries);
+    let entry = |id| entry(id).unwrap_or_else(|| panic!("expected an entry below {entries}, found {id}"));
+    whole_numbers(ids).into_iter().map(entry).collect()
+}
+
+/// Whatever they are stored as.
+fn whole_numbers(tensor: IntTensor<Flex>) -> Vec<i64> {
+    let tensor = dense(tensor);
+    match tensor.dtype() {
+        DType::I32 => tensor.storage::<i32>().iter().map(|&number| i64::from(number)).collect(),
+        _ => tensor.storage::<i64>().to_vec(),
     }
 }
 

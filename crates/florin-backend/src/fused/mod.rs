@@ -66,6 +66,9 @@ pub(crate) trait FusedOperations: Backend {
     /// See [`crate::softmax`] and [`crate::log_softmax`]; along the last dimension.
     fn fused_softmax(x: FloatTensor<Self>, form: Form) -> FloatTensor<Self>;
 
+    /// See [`crate::embedding`]; ids are `[rows]`.
+    fn fused_embedding(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self>;
+
     /// See [`crate::smoothed_log_likelihood`].
     fn fused_log_likelihood(
         logits: FloatTensor<Self>,
@@ -170,6 +173,9 @@ pub(crate) trait FusedGradients: FusedOperations {
         gradient: FloatTensor<Self>,
         activation: Activation,
     ) -> FloatTensor<Self>;
+
+    /// The gradient of a table of so many entries.
+    fn table_gradient(entries: usize, ids: IntTensor<Self>, gradient: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// The gradient of what a softmax was taken of.
     fn softmax_backward(output: FloatTensor<Self>, gradient: FloatTensor<Self>, form: Form) -> FloatTensor<Self>;

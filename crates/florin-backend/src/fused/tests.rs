@@ -7,8 +7,8 @@ use burn::tensor::{DType, Distribution};
 
 use crate::{
     Activation, AdamWStep, AttentionOptions, activation, adamw, add_norm, attention, attention_of_sequences,
-    cross_entropy, in_mixed_precision, layer_norm, linear, linear_activation, log_likelihood, log_softmax, product,
-    softmax, sum_of_squares,
+    cross_entropy, embedding, in_mixed_precision, layer_norm, linear, linear_activation, log_likelihood, log_softmax,
+    product, softmax, sum_of_squares,
 };
 
 const KINDS: [Activation; 7] = [
@@ -144,6 +144,31 @@ fn attention_reads_any_order_of_memory() {
         attention(heads_first(q), heads_first(k), v.permute([0, 2, 3, 1]), None, None, AttentionOptions::default())
     };
     compare!("strided", run, &device, query, key, value);
+}
+
+#[test]
+fn looked_up_rows_and_their_gradients_are_the_composed_ones() {
+    let device = device();
+    for (entries, dim, batch, seq) in [(1, 1, 1, 1), (5, 3, 2, 9), (700, 65, 3, 40), (40_000, 7, 2, 3)] {
+        let table = pair([entries, dim], &device);
+        // Entries again and again, the last among them, in no order.
+        let ids: Vec<i64> = (0..batch * seq).map(|place| ((place * 7919 + 1) % entries.min(31)) as i64).collect();
+        let ids: Vec<i64> = ids.into_iter().map(|id| if id % 3 == 0 { entries as i64 - 1 - id } else { id }).collect();
+        for dtype in [DType::I64, DType::I32] {
+            let data = TensorData::new(ids.clone(), [batch, seq]);
+            let ids = Tensor::<2, Int>::from_data(data, &device.clone().without_autodiff()).cast(dtype);
+            let run = |table: Tensor<2>| embedding(table, ids.clone());
+            compare!(format!("{entries} {dim} {dtype:?}"), run, &device, table);
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "expected an entry below 3, found 3")]
+fn an_id_that_is_no_entry_is_refused() {
+    let device = device();
+    let table = Tensor::<2>::zeros([3, 2], &device);
+    embedding(table, Tensor::from_data(TensorData::new(vec![0i64, 3], [1, 2]), &device));
 }
 
 #[test]

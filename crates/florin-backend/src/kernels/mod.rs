@@ -11,6 +11,7 @@ pub(crate) mod cosine;
 pub(crate) mod counted;
 pub(crate) mod differences;
 pub(crate) mod divergence;
+pub(crate) mod embedding;
 pub(crate) mod finite;
 pub(crate) mod float_math;
 pub(crate) mod gapless;
