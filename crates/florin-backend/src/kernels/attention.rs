@@ -10,6 +10,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::float_math::exp;
+use super::made::made;
 use super::product::{Existing, Matrix, Threads, multiply};
 use super::rows::{dot, max, sum};
 
@@ -17,6 +18,9 @@ use super::rows::{dot, max, sum};
 const SCORES: usize = 1 << 16;
 /// Keys of a block at most. As many queries fit beside them: arranging either for a product then costs least.
 const KEYS: usize = 1 << 8;
+
+/// Numbers that one task arranges.
+const NUMBERS: usize = 1 << 14;
 
 /// Numbers of shape `[batch, heads, seq, dim]`, in any order of memory; a stride of zero repeats them.
 #[derive(Clone, Copy)]
@@ -107,26 +111,38 @@ impl Sizes {
 pub(crate) fn forward(attention: &Attention) -> (Vec<f32>, Vec<f32>) {
     let sizes = attention.sizes;
     let (block, width) = (sizes.block(sizes.keys.min(KEYS)), sizes.heads * sizes.value_dim);
-    let mut output = vec![0f32; sizes.batch * sizes.queries * width];
-    let mut sums = vec![0f32; sizes.batch * sizes.heads * sizes.queries];
-    if output.is_empty() || sizes.keys == 0 {
-        sums.fill(f32::NEG_INFINITY);
-        return (output, sums);
+    let length = sizes.batch * sizes.heads * sizes.queries;
+    if sizes.batch * sizes.queries * width == 0 || sizes.keys == 0 {
+        return (vec![0.0; sizes.batch * sizes.queries * width], vec![f32::NEG_INFINITY; length]);
     }
     let tasks = tasks(sizes, block);
     let blocks: Vec<Block> =
         tasks.into_par_iter().map_init(Vec::new, |scores, task| attend(attention, task, scores)).collect();
-    // Written by one thread: a copy, small beside what it took to compute.
-    for Block { task, output: rows, sums: logarithms } in blocks {
-        for (row, values) in rows.chunks_exact(sizes.value_dim).enumerate() {
-            let query = task.first + row;
-            let place = (task.batch * sizes.queries + query) * width + task.head * sizes.value_dim;
-            output[place..place + sizes.value_dim].copy_from_slice(values);
-        }
-        let place = (task.batch * sizes.heads + task.head) * sizes.queries + task.first;
-        sums[place..place + logarithms.len()].copy_from_slice(&logarithms);
-    }
+    let of_head = sizes.queries.div_ceil(block);
+    let shape = [sizes.batch, sizes.queries, sizes.heads, sizes.value_dim];
+    let output = heads_last(shape, |batch, query, head| {
+        let rows = &blocks[(batch * sizes.heads + head) * of_head + query / block].output;
+        &rows[query % block * sizes.value_dim..]
+    });
+    let mut sums = Vec::with_capacity(length);
+    blocks.iter().for_each(|block| sums.extend_from_slice(&block.sums));
     (output, sums)
+}
+
+/// Rows of one head each, as `[batch, seq, heads, dim]`; a function has the row of a batch's position and head.
+fn heads_last<'a>(
+    [batch, seq, heads, dim]: [usize; 4],
+    row: impl Fn(usize, usize, usize) -> &'a [f32] + Sync,
+) -> Vec<f32> {
+    let width = (heads * dim).max(1);
+    made(batch * seq * heads * dim, (NUMBERS / width).max(1) * width, |first, into| {
+        for (place, into) in into.chunks_exact_mut(width).enumerate() {
+            let place = first / width + place;
+            for (head, into) in into.chunks_exact_mut(dim).enumerate() {
+                into.copy_from_slice(&row(place / seq, place % seq, head)[..dim]);
+            }
+        }
+    })
 }
 
 /// The same for sequences that lie end to end in the batch's only row, each attending to itself alone. The output is as of one row;
@@ -181,7 +197,6 @@ fn tasks(sizes: Sizes, block: usize) -> Vec<Task> {
 }
 
 struct Block {
-    task: Task,
     output: Vec<f32>,
     sums: Vec<f32>,
 }
@@ -205,7 +220,7 @@ fn attend(attention: &Attention, task: Task, scores: &mut Vec<f32>) -> Block {
         row.iter_mut().for_each(|value| *value *= inverse);
     }
     let logarithm = |SoFar { most, total }| if total == 0.0 { f32::NEG_INFINITY } else { most + f32::ln(total) };
-    Block { task, output, sums: so_far.into_iter().map(logarithm).collect() }
+    Block { output, sums: so_far.into_iter().map(logarithm).collect() }
 }
 
 /// What is known of a query after some of the keys.
@@ -319,25 +334,19 @@ pub(crate) fn backward(attention: &Attention, past: Past, gradient: View<f32>, o
             key_head_backward(attention, past, gradient, of_bias, [batch, key_head], scratch)
         })
         .collect();
-    let mut all = Gradients {
-        query: vec![0f32; sizes.batch * sizes.queries * sizes.heads * sizes.dim],
-        key: vec![0f32; sizes.batch * sizes.keys * sizes.key_heads * sizes.dim],
-        value: vec![0f32; sizes.batch * sizes.keys * sizes.key_heads * sizes.value_dim],
-        bias: of_bias.then(Vec::new),
-    };
     let group = sizes.heads / sizes.key_heads;
-    for (index, part) in heads.into_iter().enumerate() {
-        let (batch, key_head) = (index / sizes.key_heads, index % sizes.key_heads);
-        for (place, rows) in part.query.chunks_exact(sizes.queries * sizes.dim).enumerate() {
-            spread(&mut all.query, rows, [batch, key_head * group + place], [sizes.queries, sizes.heads, sizes.dim]);
-        }
-        spread(&mut all.key, &part.key, [batch, key_head], [sizes.keys, sizes.key_heads, sizes.dim]);
-        spread(&mut all.value, &part.value, [batch, key_head], [sizes.keys, sizes.key_heads, sizes.value_dim]);
-        if let Some(bias) = &mut all.bias {
-            bias.extend(part.bias);
-        }
+    let of = |batch: usize, key_head: usize| &heads[batch * sizes.key_heads + key_head];
+    let Sizes { batch, queries, keys, key_heads, dim, value_dim, .. } = sizes;
+    Gradients {
+        query: heads_last([batch, queries, sizes.heads, dim], |batch, query, head| {
+            &of(batch, head / group).query[(head % group * queries + query) * dim..]
+        }),
+        key: heads_last([batch, keys, key_heads, dim], |batch, key, head| &of(batch, head).key[key * dim..]),
+        value: heads_last([batch, keys, key_heads, value_dim], |batch, key, head| {
+            &of(batch, head).value[key * value_dim..]
+        }),
+        bias: of_bias.then(|| heads.iter().flat_map(|head| &head.bias).copied().collect()),
     }
-    all
 }
 
 /// The same for sequences that lie end to end in the batch's only row.
@@ -361,14 +370,6 @@ pub(crate) fn backward_sequences(
         all.value.extend(part.value);
     }
     all
-}
-
-/// Puts one head's rows `[seq, dim]` into `[batch, seq, heads, dim]`.
-fn spread(into: &mut [f32], rows: &[f32], [batch, head]: [usize; 2], [seq, heads, dim]: [usize; 3]) {
-    for (position, row) in rows.chunks_exact(dim).enumerate() {
-        let place = ((batch * seq + position) * heads + head) * dim;
-        into[place..place + dim].copy_from_slice(row);
-    }
 }
 
 /// Gradients of one key head and of the query heads that share it.

@@ -3,9 +3,17 @@
 use rayon::prelude::*;
 
 /// Numbers that a function makes a piece at a time: it is given the first number's place and a piece, in which anything may stand, and
-/// writes all of it. A piece is made in a thread's own cache and copied from there.
+/// writes all of it. A piece is made in a thread's own cache and copied from there; a single one by this thread, which waking another would
+/// keep waiting.
 #[expect(unsafe_code, reason = "memory that is written whole need not be filled with zeros first")]
 pub(crate) fn made(length: usize, piece: usize, make: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    if length <= piece {
+        let mut numbers = vec![0f32; length];
+        if length > 0 {
+            make(0, &mut numbers);
+        }
+        return numbers;
+    }
     let mut numbers = Vec::with_capacity(length);
     let piece = piece.clamp(1, length.max(1));
     let pieces = numbers.spare_capacity_mut()[..length].par_chunks_mut(piece).enumerate();
