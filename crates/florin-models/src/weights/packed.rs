@@ -25,7 +25,7 @@ use crate::ModelError;
 /// Where the header's metadata tells of packed weights.
 const KEY: &str = "florin.packed";
 /// What is read; a file of another one is refused.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Where the numbers of a file begin: a multiple of what processors read at a time.
 const ALIGNMENT: usize = 64;
 
@@ -328,7 +328,7 @@ mod tests {
             }
         };
         for (from, to, said) in [
-            (r#"\"version\":1"#, r#"\"version\":2"#, "packed in version 2, expected 1"),
+            (r#"\"version\":2"#, r#"\"version\":3"#, "packed in version 3, expected 2"),
             (r#"\"precision\":\"int8\""#, r#"\"precision\":\"int7\""#, "no precision is called `int7`"),
             (
                 r#"\"precision\":\"int8\""#,
@@ -348,7 +348,7 @@ mod tests {
         // Fewer panels than the shape needs: in the header's own words two tensors change places.
         let table = |tensors: &str| {
             format!(
-                r#"{{"__metadata__":{{"florin.packed":"{{\"version\":1,\"weights\":{{\"a\":{{\"precision\":\"f32\",\"shape\":[4,3],\"parts\":1,\"turned\":false}}}}}}"}},{tensors}}}"#
+                r#"{{"__metadata__":{{"florin.packed":"{{\"version\":2,\"weights\":{{\"a\":{{\"precision\":\"f32\",\"shape\":[4,3],\"parts\":1,\"turned\":false}}}}}}"}},{tensors}}}"#
             )
         };
         let header = table(r#""a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}"#);

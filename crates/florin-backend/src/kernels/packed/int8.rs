@@ -4,13 +4,18 @@
 //! `scale · w`, w from −127 to 127. The sum of products is exact in 32 bits, so that every machine gives the same result:
 //! `scale_row · scale_column · (Σ q w − zero · Σ w)`.
 //!
+//! AVX2 sums products of bytes in sixteen bits, where they may not fit. Here they always do, by a column's scale (see `together`).
+//!
 //! Paper: Jacob et al. 2017, <https://arxiv.org/abs/1712.05877>
 //! Difference: rows are measured as they come, one by one, and not calibrated.
 
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod together;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+
+use std::ops::Range;
 
 use bytes::Bytes;
 use multiversion::multiversion;
@@ -68,21 +73,8 @@ impl Int8 {
         panels.enumerate().for_each(|(panel, ((values, scales), sums))| {
             let first = (panel * PANEL).min(output);
             let columns = first..(first + PANEL).min(output);
-            for row in weights.chunks_exact(output) {
-                for (most, weight) in scales.iter_mut().zip(&row[columns.clone()]) {
-                    // What is not a number stays.
-                    *most = if weight.abs() > *most || weight.is_nan() { weight.abs() } else { *most };
-                }
-            }
-            scales.iter_mut().for_each(|most| *most /= 127.0);
-            for (place, row) in weights.chunks_exact(output).enumerate() {
-                let group = &mut values[place / GROUP * PANEL * GROUP..];
-                for (column, weight) in row[columns.clone()].iter().enumerate() {
-                    let rounded = (weight / scales[column]).round_ties_even().clamp(-127.0, 127.0) as i8;
-                    group[column * GROUP + place % GROUP] = rounded;
-                    sums[column] += i32::from(rounded);
-                }
-            }
+            pack_panel(weights, output, columns, values, scales);
+            add_columns(values, sums);
         });
         Self { input, output, values: Numbers::Own(values), scales, sums, instructions: available() }
     }
@@ -105,17 +97,22 @@ impl Int8 {
         // Taken anew: what is derived cannot contradict what it is derived from.
         let mut sums = vec![0i32; padded];
         let panels = sums.par_chunks_mut(PANEL).zip(values.par_chunks(PANEL * groups * GROUP));
-        let beyond = panels.map(|(sums, values)| {
-            for group in values.chunks_exact(PANEL * GROUP) {
-                for (sum, column) in sums.iter_mut().zip(group.chunks_exact(GROUP)) {
-                    *sum += column.iter().map(|&w| i32::from(w)).sum::<i32>();
-                }
-            }
-            values.contains(&i8::MIN)
+        let found = panels.map(|(sums, values)| {
+            add_columns(values, sums);
+            let most =
+                values.chunks(2 * PANEL * GROUP).map(|groups| together::most(&numbers_of(groups))).max().unwrap_or(0);
+            (most, values.contains(&i8::MIN))
         });
+        let (most, beyond) = found.reduce(|| (0, false), |one, other| (one.0.max(other.0), one.1 || other.1));
         // Two products with it may not fit sixteen bits, in which NEON sums them.
-        if beyond.reduce(|| false, |one, other| one || other) {
+        if beyond {
             return Err("a weight of -128, expected -127 to 127".to_owned());
+        }
+        if most > together::MOST {
+            let expected = together::MOST;
+            return Err(format!(
+                "weights that add up to {most} where they are summed together, expected at most {expected}"
+            ));
         }
         Ok(Self { input, output, values, scales, sums, instructions: available() })
     }
@@ -152,10 +149,84 @@ impl Int8 {
     fn takes_bytes(&self) -> bool {
         match self.instructions {
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512 => true,
+            Instructions::Avx2 | Instructions::Avx512 => true,
             #[cfg(target_arch = "aarch64")]
             Instructions::Neon | Instructions::NeonDot => true,
             _ => false,
+        }
+    }
+}
+
+/// Rounds up to [`PANEL`] columns of rows of so many weights; their scales are zero before.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
+fn pack_panel(weights: &[f32], output: usize, columns: Range<usize>, values: &mut [i8], scales: &mut [f32]) {
+    let mut scale = [0f32; PANEL];
+    for rows in weights.chunks(together::PLACES * output) {
+        let places = places_of(rows, output, columns.clone());
+        for place in &places {
+            for (scale, weight) in scale.iter_mut().zip(place) {
+                let least = weight.abs() / 127.0;
+                // What is not a number stays.
+                *scale = if least > *scale || weight.is_nan() { least } else { *scale };
+            }
+        }
+        for (scale, least) in scale.iter_mut().zip(together::least_scales(&places)) {
+            *scale = if least > *scale { least } else { *scale };
+        }
+    }
+    scales.copy_from_slice(&scale);
+    for (rows, values) in weights.chunks(together::PLACES * output).zip(values.chunks_mut(2 * PANEL * GROUP)) {
+        let mut places = places_of(rows, output, columns.clone()).map(|place| {
+            std::array::from_fn(|column| {
+                let weight = place[column] / scale[column];
+                let weight = if weight > 127.0 { 127.0 } else { weight };
+                let weight = if weight < -127.0 { -127.0 } else { weight };
+                // Of zeros, and where there is no number.
+                let weight = if weight.is_nan() { 0.0 } else { weight };
+                (weight + ROUNDING).to_bits() as i32 - ROUNDING.to_bits() as i32
+            })
+        });
+        together::keep_within(&mut places);
+        for (group, places) in values.chunks_exact_mut(PANEL * GROUP).zip(places.as_chunks::<GROUP>().0) {
+            for (column, into) in group.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
+                *into = std::array::from_fn(|place| places[place][column] as i8);
+            }
+        }
+    }
+}
+
+/// Up to [`together::PLACES`] rows of a panel's columns, filled up with zeros.
+#[inline(always)]
+fn places_of(rows: &[f32], output: usize, columns: Range<usize>) -> [[f32; PANEL]; together::PLACES] {
+    let mut places = [[0f32; PANEL]; together::PLACES];
+    for (place, row) in places.iter_mut().zip(rows.chunks_exact(output)) {
+        if columns.len() == PANEL {
+            place.copy_from_slice(&row[columns.start..][..PANEL]);
+        } else {
+            place[..columns.len()].copy_from_slice(&row[columns.clone()]);
+        }
+    }
+    places
+}
+
+/// One or two groups of a panel as [`together`] wants them.
+fn numbers_of(groups: &[i8]) -> [[i32; PANEL]; together::PLACES] {
+    let mut places = [[0; PANEL]; together::PLACES];
+    for (place, places) in places.iter_mut().enumerate() {
+        let group = groups.get(place / GROUP * PANEL * GROUP..).unwrap_or_default();
+        places
+            .iter_mut()
+            .zip(group.iter().skip(place % GROUP).step_by(GROUP))
+            .for_each(|(into, &w)| *into = i32::from(w));
+    }
+    places
+}
+
+/// Adds a panel's weights up, column by column.
+fn add_columns(values: &[i8], sums: &mut [i32]) {
+    for group in values.chunks_exact(PANEL * GROUP) {
+        for (sum, column) in sums.iter_mut().zip(group.as_chunks::<GROUP>().0) {
+            *sum += column.iter().map(|&w| i32::from(w)).sum::<i32>();
         }
     }
 }
@@ -196,6 +267,8 @@ impl Panels for Int8 {
         match self.instructions {
             #[cfg(target_arch = "aarch64")]
             Instructions::Neon => neon::ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2 => x86::ROWS,
             other => other.rows(),
         }
     }
@@ -233,8 +306,8 @@ impl Panels for Int8 {
                 }
                 #[cfg(target_arch = "x86_64")]
                 Instructions::Avx2 => {
-                    let rows = &rows.words[place];
-                    by_rows!(some, x86::tile_avx2(rows, panels, groups, sums), 1 2 3 4 5 6);
+                    let rows = &rows.bytes[place];
+                    by_rows!(some, x86::tile_avx2(rows, panels, groups, sums), 1 2 3 4);
                 }
                 #[cfg(target_arch = "aarch64")]
                 Instructions::NeonDot => {

@@ -5,12 +5,14 @@ use std::arch::x86_64::*;
 use super::super::{PANEL, WIDTH, check};
 use super::GROUP;
 
-/// Columns whose sums fill two registers.
-const PART: usize = 8;
+/// Rows of a tile in AVX2: eight of sixteen registers hold sums, four weights.
+pub(super) const ROWS: usize = 4;
+/// Columns whose sums fill a register.
+const LANES: usize = 8;
 
-/// Sixteen bits times sixteen bits, neighbours summed: exact, where the instruction for bytes would saturate.
+/// Bytes without sign times bytes with. Four products are summed in sixteen bits, which hold them: so weights were scaled.
 #[expect(unsafe_code, reason = "vector instructions")]
-pub(super) fn tile_avx2<const R: usize>(rows: &[i16], panels: &[i8], groups: usize, into: &mut [i32]) {
+pub(super) fn tile_avx2<const R: usize>(rows: &[u8], panels: &[i8], groups: usize, into: &mut [i32]) {
     check::<R>(rows.len(), panels.len(), groups * GROUP, into.len());
     // SAFETY: called where AVX2 was found; the sizes were checked.
     unsafe { inner_avx2::<R>(rows.as_ptr(), panels.as_ptr(), groups, into.as_mut_ptr()) }
@@ -18,28 +20,43 @@ pub(super) fn tile_avx2<const R: usize>(rows: &[i16], panels: &[i8], groups: usi
 
 #[expect(unsafe_code, reason = "vector instructions")]
 #[target_feature(enable = "avx2")]
-unsafe fn inner_avx2<const R: usize>(rows: *const i16, panels: *const i8, groups: usize, into: *mut i32) {
+unsafe fn inner_avx2<const R: usize>(rows: *const u8, panels: *const i8, groups: usize, into: *mut i32) {
     let length = groups * GROUP;
-    for part in 0..WIDTH / PART {
-        // SAFETY: part of the two panels; every offset below stays inside what the caller checked.
+    let ones = _mm256_set1_epi16(1);
+    for half in 0..WIDTH / PANEL {
+        // SAFETY: one of the two panels; every offset below stays inside what the caller checked.
         unsafe {
-            let panel = panels.add((part * PART / PANEL) * PANEL * length + (part * PART % PANEL) * GROUP);
-            let mut sums = [[_mm256_setzero_si256(); 2]; R];
-            for group in 0..groups {
+            let panel = panels.add(half * PANEL * length);
+            let mut sums = [[_mm256_setzero_si256(); PANEL / LANES]; R];
+            for group in (0..groups / 2 * 2).step_by(2) {
                 let weights = panel.add(group * PANEL * GROUP);
-                let low = _mm256_cvtepi8_epi16(_mm_loadu_si128(weights.cast()));
-                let high = _mm256_cvtepi8_epi16(_mm_loadu_si128(weights.add(16).cast()));
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    let x = rows.add(row * length + group * GROUP).cast::<i64>().read_unaligned();
-                    let x = _mm256_set1_epi64x(x);
-                    sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(x, low));
-                    sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(x, high));
+                    let x = rows.add(row * length + group * GROUP);
+                    let [x, y] = [x, x.add(GROUP)].map(|x| _mm256_set1_epi32(x.cast::<i32>().read_unaligned()));
+                    for (part, sum) in sums.iter_mut().enumerate() {
+                        let weights = weights.add(part * LANES * GROUP);
+                        let first = _mm256_maddubs_epi16(x, _mm256_loadu_si256(weights.cast()));
+                        let second = _mm256_maddubs_epi16(y, _mm256_loadu_si256(weights.add(PANEL * GROUP).cast()));
+                        let both = _mm256_madd_epi16(_mm256_add_epi16(first, second), ones);
+                        *sum = _mm256_add_epi32(*sum, both);
+                    }
                 }
             }
-            for (row, [low, high]) in sums.into_iter().enumerate() {
-                // Columns 0 1 4 5 2 3 6 7 after the sum of neighbours.
-                let joined = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(low, high));
-                _mm256_storeu_si256(into.add(row * WIDTH + part * PART).cast(), joined);
+            if groups % 2 == 1 {
+                let weights = panel.add((groups - 1) * PANEL * GROUP);
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let x = rows.add(row * length + (groups - 1) * GROUP).cast::<i32>().read_unaligned();
+                    for (part, sum) in sums.iter_mut().enumerate() {
+                        let weights = _mm256_loadu_si256(weights.add(part * LANES * GROUP).cast());
+                        let last = _mm256_maddubs_epi16(_mm256_set1_epi32(x), weights);
+                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(last, ones));
+                    }
+                }
+            }
+            for (row, sums) in sums.into_iter().enumerate() {
+                for (part, sum) in sums.into_iter().enumerate() {
+                    _mm256_storeu_si256(into.add(row * WIDTH + half * PANEL + part * LANES).cast(), sum);
+                }
             }
         }
     }

@@ -32,7 +32,6 @@ pub(super) struct Part<'a> {
     /// The panel's first column.
     pub(super) column: usize,
     /// What is wanted next, to be fetched meanwhile, with the same of the second panel: the first tile would wait for all of it.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "other processors fetch as they see fit"))]
     pub(super) ahead: &'a [f32],
 }
 
