@@ -68,11 +68,11 @@ def packed_file() -> None:
         "c": {"precision": "bf16", "shape": [3, 2], "parts": 1, "turned": True},
         "weight": {"precision": "f32", "shape": [2, 2], "parts": 1, "turned": False},
     }
-    # Panels fill 32 columns; inner places stand together by four in eight bits and by two in sixteen.
+    # Panels fill 32 columns; inner places stand together by four in eight bits, where four weights add up to 128 at most, and by two in sixteen.
     tensors = {"a": numbers(32 * 3), "weight": numbers(32 * 2), "c": numbers(32 * 4).to(torch.bfloat16), "bias": numbers(2)}
     for part in ["b/0", "b/1"]:
-        tensors |= {part: (numbers(32 * 4) % 100).to(torch.int8), part + "/scales": torch.full((32,), 0.01)}
-    table = json.dumps({"version": 1, "weights": described})
+        tensors |= {part: (numbers(32 * 4) % 32).to(torch.int8), part + "/scales": torch.full((32,), 0.01)}
+    table = json.dumps({"version": 2, "weights": described})
     save_file(tensors, folder("safetensors") / "good_packed.safetensors", metadata={"florin.packed": table})
 
 
