@@ -7,6 +7,7 @@ mod kernels {
     pub(crate) mod finite;
     pub(crate) mod float_math;
     pub(crate) mod gapless;
+    pub(crate) mod made;
     pub(crate) mod packed;
     pub(crate) mod transpose;
 }
