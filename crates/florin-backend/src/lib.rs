@@ -14,7 +14,11 @@ mod mixed;
 mod operations;
 mod optimiser;
 mod packed_weight;
+mod pairs;
+mod positions;
+mod rotation;
 mod spans;
+mod sparsemax;
 
 pub use answers::{AnswerGradient, PairCharges, charge_pairs};
 pub use comparisons::{
@@ -33,4 +37,8 @@ pub use operations::{
 };
 pub use optimiser::{adamw, sum_of_squares};
 pub use packed_weight::{PackedWeight, WeightFormat, packed_linear};
+pub use pairs::{directions, distances};
+pub use positions::{along_diagonals, log_reach};
+pub use rotation::{Pairing, Rotation, rotate};
 pub use spans::{FieldScores, span_costs};
+pub use sparsemax::sparsemax;

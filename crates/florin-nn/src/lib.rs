@@ -25,13 +25,13 @@ pub use attention::{
     Attention, AttentionBiases, AttentionCache, AttentionConfig, AttentionLevel, AttentionPooling, BottleneckLayer,
     BottleneckLayerConfig, CoAttended, CoAttentionBlock, CoAttentionBlockConfig, CoAttentionStream, Conditions,
     CrossModalBlock, CrossModalBlockConfig, Decisions, DynamicAttention, DynamicAttentionConfig, HierarchicalAttention,
-    HierarchicalAttentionConfig, Pairing, PerceiverLayer, PerceiverResampler, PerceiverResamplerConfig, Pooled,
-    RelativeBias, RelativeBiasConfig, Rotary, Sides, SlidingWindow, Weighing, alibi_bias, alibi_slopes, sparsemax,
+    HierarchicalAttentionConfig, PerceiverLayer, PerceiverResampler, PerceiverResamplerConfig, Pooled, RelativeBias,
+    RelativeBiasConfig, Rotary, Sides, SlidingWindow, Weighing, alibi_bias, alibi_slopes,
 };
 pub use batch_norm::{BatchNorm, Norm};
 pub use config_error::ConfigError;
 pub use embedding::Embedding;
-pub use florin_backend::{Activation, PackedWeight, WeightFormat};
+pub use florin_backend::{Activation, PackedWeight, Pairing, WeightFormat, sparsemax};
 pub use gru::Gru;
 pub use initialise::{constant, normal, ones, unfilled, zeros};
 pub use linear::Linear;

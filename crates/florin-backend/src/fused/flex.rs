@@ -411,7 +411,7 @@ pub(super) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
 }
 
 /// `[batch, seq, heads, dim]` to `[batch, heads, seq, dim]`, and back.
-fn heads_first(tensor: FlexTensor) -> FlexTensor {
+pub(super) fn heads_first(tensor: FlexTensor) -> FlexTensor {
     let layout: Layout = tensor.layout().transpose(1, 2);
     tensor.with_layout(layout)
 }

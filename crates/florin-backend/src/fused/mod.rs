@@ -6,6 +6,8 @@ mod autodiff;
 mod comparison_gradients;
 mod comparisons;
 mod flex;
+mod pairs;
+mod positions;
 mod scores;
 mod spans;
 #[cfg(test)]
@@ -23,6 +25,8 @@ pub use crate::kernels::adamw::AdamWStep;
 pub(crate) use crate::kernels::softmax::Form;
 use crate::mixed::Factors;
 pub(crate) use comparisons::FusedComparisons;
+pub(crate) use pairs::FusedPairs;
+pub(crate) use positions::FusedPositions;
 pub(crate) use scores::{charge_pairs, charge_rows};
 pub(crate) use spans::FusedSpans;
 

@@ -71,6 +71,8 @@ macro_rules! compare {
 }
 
 mod comparisons;
+mod pairs;
+mod positions;
 mod scores;
 
 #[test]

@@ -1,6 +1,6 @@
 //! Reductions of one row, in sixteen lanes that the compiler turns into vector registers.
 
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// Folds a row lane by lane.
 #[inline(always)]

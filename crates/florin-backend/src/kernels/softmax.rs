@@ -1,4 +1,4 @@
-//! Softmax of rows, its logarithm, the logarithm at one class of each row, and their gradients.
+//! Softmax of rows, its logarithm, its sparse sister, the logarithm at one class of each row, and their gradients.
 //!
 //! The last makes no matrix of logarithms: a vocabulary of thirty thousand words is read once on the way there and once on the way back.
 
@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::float_math::exp;
 use super::made::made;
-use super::rows::{dot, max, sum, sum_of};
+use super::rows::{LANES, dot, max, sum, sum_of};
 
 /// Numbers that one task takes, at least a row.
 const NUMBERS: usize = 1 << 13;
@@ -19,6 +19,8 @@ pub(crate) enum Form {
     Share,
     /// `x - ln Σ e^x`
     Logarithm,
+    /// The nearest point of the simplex, see [`crate::sparsemax`]; zeros where all is minus infinity.
+    Sparse,
 }
 
 /// Rows that one task takes.
@@ -37,22 +39,51 @@ pub(crate) fn forward(x: &[f32], columns: usize, form: Form) -> Vec<f32> {
 fn rows(x: &[f32], columns: usize, form: Form, output: &mut [f32]) {
     for (x, output) in x.chunks_exact(columns).zip(output.chunks_exact_mut(columns)) {
         let most = max(x);
+        if form == Form::Sparse {
+            sparse(x, most, output);
+            continue;
+        }
         for (output, x) in output.iter_mut().zip(x) {
             *output = exp(*x - most);
         }
         let total = sum(output);
-        match form {
-            Form::Share => {
-                let inverse = 1.0 / total;
-                output.iter_mut().for_each(|value| *value *= inverse);
-            }
-            Form::Logarithm => {
-                let logarithm = total.ln();
-                for (output, x) in output.iter_mut().zip(x) {
-                    *output = (*x - most) - logarithm;
-                }
+        if form == Form::Share {
+            let inverse = 1.0 / total;
+            output.iter_mut().for_each(|value| *value *= inverse);
+        } else {
+            let logarithm = total.ln();
+            for (output, x) in output.iter_mut().zip(x) {
+                *output = (*x - most) - logarithm;
             }
         }
+    }
+}
+
+/// What stands above a threshold, the rest being zero; the threshold is such that all sums to one.
+#[inline(always)]
+fn sparse(x: &[f32], most: f32, output: &mut [f32]) {
+    if most == f32::NEG_INFINITY {
+        output.fill(0.0);
+        return;
+    }
+    // Scores count by their distance from the largest alone: all digits are left to those that matter.
+    for (output, x) in output.iter_mut().zip(x) {
+        *output = *x - most;
+    }
+    // What lies one below the largest can have no weight. Of what is left some is below the threshold that all of it would need, and so on:
+    // thresholds rise until nothing falls below.
+    let (mut threshold, mut before) = (-1f32, f32::INFINITY);
+    loop {
+        let above = |x: f32| x > threshold;
+        let count = sum_of(output, |x| if above(x) { 1.0 } else { 0.0 });
+        if count >= before || count == 0.0 {
+            break;
+        }
+        before = count;
+        threshold = (sum_of(output, |x| if above(x) { x } else { 0.0 }) - 1.0) / count;
+    }
+    for output in output {
+        *output = if *output > threshold { *output - threshold } else { 0.0 };
     }
 }
 
@@ -71,11 +102,29 @@ fn rows_backward(output: &[f32], gradient: &[f32], columns: usize, form: Form, f
         let level = match form {
             Form::Share => dot(output, gradient),
             Form::Logarithm => sum(gradient),
+            Form::Sparse => {
+                let mut lanes = [[0f32; LANES]; 2];
+                for (output, gradient) in output.chunks(LANES).zip(gradient.chunks(LANES)) {
+                    for (lane, (output, gradient)) in output.iter().zip(gradient).enumerate() {
+                        lanes[0][lane] += if *output > 0.0 { *gradient } else { 0.0 };
+                        lanes[1][lane] += if *output > 0.0 { 1.0 } else { 0.0 };
+                    }
+                }
+                let [total, count] = lanes.map(|lanes| lanes.into_iter().sum::<f32>());
+                total / if count > 1.0 { count } else { 1.0 }
+            }
         };
         for ((found, output), gradient) in found.iter_mut().zip(output).zip(gradient) {
             *found = match form {
                 Form::Share => output * (gradient - level),
                 Form::Logarithm => gradient - exp(*output) * level,
+                Form::Sparse => {
+                    if *output > 0.0 {
+                        gradient - level
+                    } else {
+                        0.0
+                    }
+                }
             };
         }
     }

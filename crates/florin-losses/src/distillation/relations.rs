@@ -8,7 +8,7 @@
 //! counting those that are zero by definition.
 
 use burn::prelude::*;
-use florin_backend::{Counting, huber_differences, product};
+use florin_backend::{Counting, directions, distances, huber_differences, product};
 
 use crate::LossError;
 use crate::error::check;
@@ -57,16 +57,17 @@ impl RelationDistillation {
     pub fn forward(&self, student: Tensor<2>, teacher: Tensor<2>) -> RelationDistillationParts {
         let [batch, _] = student.dims();
         assert_eq!(teacher.dims()[0], batch, "student and teacher must see the same samples");
-        let (student, teacher) = (Apart::of(student), Apart::of(teacher.detach()));
+        let sides = [student, teacher.detach()];
         let pairs = (batch * batch.saturating_sub(1)).max(1);
         let triples = (pairs * batch.saturating_sub(2)).max(1);
-        let device = student.lengths.device();
+        let device = sides[0].device();
         let all = |rows: usize| Tensor::<1, Bool>::full([rows], true, &device);
-        let gaps = huber_differences(student.scaled(), teacher.scaled(), Counting::rows(all(batch)));
+        let [student, teacher] = sides.clone().map(scaled_distances);
+        let gaps = huber_differences(student, teacher, Counting::rows(all(batch)));
         let distance = gaps.sum() / pairs as f64;
         let angle = if self.angle > 0.0 {
             let columns = Some(different_seconds(batch, &device));
-            let [student, teacher] = [student, teacher].map(|apart| apart.cosines().reshape([batch * batch, batch]));
+            let [student, teacher] = sides.map(cosines);
             let rows = all(batch * batch);
             huber_differences(student, teacher, Counting { rows, columns }).sum() / triples as f64
         } else {
@@ -77,39 +78,20 @@ impl RelationDistillation {
     }
 }
 
-/// Differences of every pair of samples, and their lengths.
-struct Apart {
-    /// `[batch, batch, dim]`, from the first to the second.
-    differences: Tensor<3>,
-    /// `[batch, batch]`; zero, without gradient, where two are the same.
-    lengths: Tensor<2>,
+/// Distances over their mean, `[batch, batch]`; zero where all samples are the same.
+fn scaled_distances(x: Tensor<2>) -> Tensor<2> {
+    let [batch, _] = x.dims();
+    let lengths = distances(x);
+    let pairs = (batch * batch.saturating_sub(1)).max(1) as f64;
+    let mean = lengths.clone().sum() / pairs;
+    lengths / mean.clamp_min(1e-12).unsqueeze()
 }
 
-impl Apart {
-    fn of(x: Tensor<2>) -> Self {
-        let [batch, _] = x.dims();
-        let differences = x.clone().unsqueeze_dim::<3>(0) - x.unsqueeze_dim::<3>(1);
-        let squares = differences.clone().square().sum_dim(2).reshape([batch, batch]);
-        let same = squares.clone().equal_elem(0.0);
-        // The root of zero has no slope: what is the same counts as one apart, and then as zero.
-        let lengths = squares.mask_fill(same.clone(), 1.0).sqrt().mask_fill(same, 0.0);
-        Self { differences, lengths }
-    }
-
-    /// Distances over their mean, `[batch, batch]`; zero where all samples are the same.
-    fn scaled(&self) -> Tensor<2> {
-        let [batch, _] = self.lengths.dims();
-        let pairs = (batch * batch.saturating_sub(1)).max(1) as f64;
-        let mean = self.lengths.clone().sum() / pairs;
-        self.lengths.clone() / mean.clamp_min(1e-12).unsqueeze()
-    }
-
-    /// Cosine of the angle at the first index between the second and the third, `[batch, batch, batch]`.
-    fn cosines(&self) -> Tensor<3> {
-        let same = self.lengths.clone().equal_elem(0.0);
-        let directions = self.differences.clone() / self.lengths.clone().mask_fill(same, 1.0).unsqueeze_dim::<3>(2);
-        product(directions.clone(), directions.swap_dims(1, 2))
-    }
+/// Cosine of the angle at the first sample between the second and the third, `[batch · batch, batch]`.
+fn cosines(x: Tensor<2>) -> Tensor<2> {
+    let [batch, _] = x.dims();
+    let directions = directions(x);
+    product(directions.clone(), directions.swap_dims(1, 2)).reshape([batch * batch, batch])
 }
 
 /// True where the second and the third of a triple differ, `[batch · batch, batch]`. Where the first is one of them there is no angle, and both cosines

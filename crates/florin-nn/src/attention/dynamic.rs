@@ -5,18 +5,17 @@
 //! from one to zero, so that the span has a gradient. Weights are `m·exp(β s) / Σ m·exp(β s)`, or `sparsemax(β s + ln m)`; the
 //! head gives `g · Σ weight · value`. A hidden key, or one beyond the span, weighs exactly zero.
 //!
-//! The span multiplies weights after their exponential, and sparsemax is no softmax, so that the fused attention, which never
-//! shows its scores, cannot serve: the scores are a tensor here, and cost O(seq²) memory a head.
+//! The span's mask multiplies weights after their exponential, which is the same as its logarithm added to the scores before: so the fused attention
+//! serves, with that as its bias. Sparsemax is no softmax, and its scores are a tensor. Either costs O(seq²) memory a head.
 //!
 //! Paper: Sukhbaatar et al. 2019 (adaptive span, its dynamic form), <https://arxiv.org/abs/1905.07799>
 //! Difference: both sides of the query are looked at unless `causal`; sharpness and gates are ours, and so is the sparse variant.
 
 use burn::prelude::*;
 use burn::tensor::activation::{sigmoid, softplus};
-use florin_backend::product;
+use florin_backend::{AttentionOptions, attention, log_reach, product, softmax, sparsemax};
 
 use crate::attention::multi_head::{join_heads, split_heads};
-use crate::attention::sparsemax::sparsemax;
 use crate::config_error::{ConfigError, none_is_zero};
 use crate::{AttentionConfig, Linear, Mask};
 
@@ -132,10 +131,17 @@ impl DynamicAttention {
             None => x,
         };
         let decisions = self.decisions(x.clone());
-        let weights = self.weigh(x.clone(), &decisions, mask);
-        let value = split_heads(self.value.forward(x), self.heads);
-        let mixed = product(weights, value) * decisions.gate;
-        self.output.forward(join_heads(mixed))
+        let value = split_heads(self.value.forward(x.clone()), self.heads);
+        let mixed = match self.weighing {
+            Weighing::Softmax => {
+                let [query, key] = self.sharpened(x, &decisions);
+                let reach = log_reach(decisions.span, self.ramp);
+                let options = AttentionOptions { scale: None, causal: self.causal };
+                attention(query, key, value, mask.and_then(Mask::for_attention), Some(reach), options)
+            }
+            Weighing::Sparsemax => product(self.weigh(x, &decisions, mask), value),
+        };
+        self.output.forward(join_heads(mixed * decisions.gate))
     }
 
     /// Span, sharpness and gate of every token and head.
@@ -166,41 +172,33 @@ impl DynamicAttention {
         self.weigh(x.clone(), &self.decisions(x), mask)
     }
 
+    /// Queries, each times its sharpness, and keys.
+    fn sharpened(&self, x: Tensor<3>, decisions: &Decisions) -> [Tensor<4>; 2] {
+        let query = split_heads(self.query.forward(x.clone()), self.heads) * decisions.sharpness.clone();
+        [query, split_heads(self.key.forward(x), self.heads)]
+    }
+
     fn weigh(&self, x: Tensor<3>, decisions: &Decisions, mask: Option<&Mask>) -> Tensor<4> {
-        let query = split_heads(self.query.forward(x.clone()), self.heads);
-        let key = split_heads(self.key.forward(x), self.heads);
+        let [query, key] = self.sharpened(x, decisions);
         let [batch, heads, seq, head_dim] = query.dims();
-        let scores = product(query / (head_dim as f64).sqrt(), key.swap_dims(2, 3)) * decisions.sharpness.clone();
-        let distance = distances(seq, &scores);
-        let reach = ((decisions.span.clone() + self.ramp - distance) / self.ramp).clamp(0.0, 1.0);
-        let mut unseen = reach.clone().detach().lower_equal_elem(0.0);
-        if self.causal {
-            unseen = unseen.bool_or(later_keys(seq, &scores.device()).expand([batch, heads, seq, seq]));
-        }
-        if let Some(hidden) = mask.and_then(Mask::for_attention) {
-            unseen = unseen.bool_or(hidden.expand([batch, heads, seq, seq]));
-        }
-        match self.weighing {
-            Weighing::Softmax => soft(scores, reach, unseen),
-            // Unseen keys get a reach of one first: the logarithm of zero has no gradient.
-            Weighing::Sparsemax => sparsemax(scores + reach.mask_fill(unseen.clone(), 1.0).log(), Some(unseen)),
+        let shape = [batch, heads, seq, seq];
+        let scores = product(query / (head_dim as f64).sqrt(), key.swap_dims(2, 3));
+        let scores = scores + log_reach(decisions.span.clone(), self.ramp);
+        let hidden = mask.and_then(Mask::for_attention).map(|hidden| hidden.expand(shape));
+        let later = self.causal.then(|| later_keys(seq, &scores.device()).expand(shape));
+        let hidden = match (hidden, later) {
+            (Some(hidden), Some(later)) => Some(hidden.bool_or(later)),
+            (hidden, later) => hidden.or(later),
+        };
+        match (self.weighing, hidden) {
+            (Weighing::Sparsemax, hidden) => sparsemax(scores, hidden),
+            (Weighing::Softmax, None) => softmax(scores, 3),
+            // A row of hidden keys alone would be no number.
+            (Weighing::Softmax, Some(hidden)) => {
+                softmax(scores.mask_fill(hidden.clone(), -1e30), 3).mask_fill(hidden, 0.0)
+            }
         }
     }
-}
-
-/// `reach · exp(score)` over the sum of it over the keys that are seen; zero where none is.
-fn soft(scores: Tensor<4>, reach: Tensor<4>, unseen: Tensor<4, Bool>) -> Tensor<4> {
-    let most = scores.clone().detach().mask_fill(unseen.clone(), f32::MIN).max_dim(3);
-    let shares = (scores - most).mask_fill(unseen.clone(), 0.0).exp() * reach.mask_fill(unseen, 0.0);
-    let sum = shares.clone().sum_dim(3);
-    let nothing = sum.clone().detach().equal_scalar(0.0);
-    shares / sum.mask_fill(nothing, 1.0)
-}
-
-/// How many places apart query and key stand, `[1, 1, seq, seq]`, of the kind of `like`.
-fn distances(seq: usize, like: &Tensor<4>) -> Tensor<4> {
-    let values: Vec<f32> = (0..seq * seq).map(|place| (place / seq).abs_diff(place % seq) as f32).collect();
-    Tensor::<4>::from_data(TensorData::new(values, [1, 1, seq, seq]), &like.device()).cast(like.dtype())
 }
 
 fn later_keys(seq: usize, device: &Device) -> Tensor<4, Bool> {

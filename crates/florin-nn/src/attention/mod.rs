@@ -1,5 +1,5 @@
-//! Attention of every kind, one idea a file, all on the one operation [`florin_backend::attention`] but for the two that need
-//! its scores: `dynamic` and `sparsemax`.
+//! Attention of every kind, one idea a file, all on the one operation [`florin_backend::attention`] but for the sparse form of
+//! `dynamic`, which needs the scores.
 //!
 //! `multi_head` holds the projections and heads that the others build on, `rotary`, `alibi` and `relative` say where tokens stand,
 //! `window` limits how far they see. `cross_modal` and `co_attention` read other modalities, `perceiver` and `bottleneck` squeeze
@@ -23,7 +23,6 @@ mod hierarchical;
 mod pooling;
 
 mod dynamic;
-mod sparsemax;
 
 pub use alibi::{alibi_bias, alibi_slopes};
 pub use bottleneck::{BottleneckLayer, BottleneckLayerConfig};
@@ -36,8 +35,7 @@ pub use multi_head::{Attention, AttentionBiases, AttentionConfig, Conditions};
 pub use perceiver::{PerceiverLayer, PerceiverResampler, PerceiverResamplerConfig};
 pub use pooling::AttentionPooling;
 pub use relative::{RelativeBias, RelativeBiasConfig, Sides};
-pub use rotary::{Pairing, Rotary};
-pub use sparsemax::sparsemax;
+pub use rotary::Rotary;
 pub use window::SlidingWindow;
 
 #[cfg(test)]

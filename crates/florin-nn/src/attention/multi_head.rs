@@ -7,10 +7,11 @@
 //! Paper: Ainslie et al. 2023 (GQA), <https://arxiv.org/abs/2305.13245>
 //! Difference: none; one key head is Shazeer's multi-query attention.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::prelude::*;
-use florin_backend::{AttentionOptions, attention, attention_of_sequences};
+use florin_backend::{AttentionOptions, attention, attention_of_sequences, rotate};
 
 use crate::attention::cache::AttentionCache;
 use crate::attention::rotary::Rotary;
@@ -188,8 +189,9 @@ impl Attention {
     pub fn forward_under(&self, x: Tensor<3>, context: Tensor<3>, conditions: Conditions) -> Tensor<3> {
         let ([_, queries, _], [_, keys, _]) = (x.dims(), context.dims());
         let [query, key, value] = self.projected(x, context);
-        let query = conditions.rotated(query, keys as i64 - queries as i64);
-        self.mixed(query, conditions.rotated(key, 0), value, conditions)
+        let places = (keys as i64 - queries as i64).min(0)..keys as i64;
+        let [query, key] = conditions.rotated([query, key], places);
+        self.mixed(query, key, value, conditions)
     }
 
     /// The scaled scores alone, before masks and softmax: what one stream of tokens may add to another's, as the bias of its
@@ -221,8 +223,10 @@ impl Attention {
     pub fn forward_cached(&self, x: Tensor<3>, cache: &mut AttentionCache, conditions: Conditions) -> Tensor<3> {
         let first = cache.len() as i64;
         let [query, key, value] = self.projected(x.clone(), x);
-        let [key, value] = cache.extend(conditions.rotated(key, first), value);
-        self.mixed(conditions.rotated(query, first), key, value, conditions)
+        let new = key.dims()[2] as i64;
+        let [query, key] = conditions.rotated([query, key], first..first + new);
+        let [key, value] = cache.extend(key, value);
+        self.mixed(query, key, value, conditions)
     }
 
     /// Self-attention within a sliding window, in blocks: cost and memory are O(seq · window).
@@ -240,7 +244,8 @@ impl Attention {
     ) -> Tensor<3> {
         let [query, key, value] = self.projected(x.clone(), x);
         let conditions = Conditions { rotary, ..Default::default() };
-        let (query, key) = (conditions.rotated(query, 0), conditions.rotated(key, 0));
+        let places = 0..query.dims()[2] as i64;
+        let [query, key] = conditions.rotated([query, key], places);
         self.output.forward(join_heads(window.attend(query, key, value, mask, None)))
     }
 
@@ -270,11 +275,14 @@ impl Attention {
 }
 
 impl Conditions {
-    fn rotated(&self, x: Tensor<4>, first: i64) -> Tensor<4> {
-        match self.rotary {
-            Some(rotary) => rotary.rotate(x, first),
-            None => x,
-        }
+    /// Queries and keys turned by their places, of which each stands at the last.
+    fn rotated(&self, both: [Tensor<4>; 2], places: Range<i64>) -> [Tensor<4>; 2] {
+        let Some(rotary) = self.rotary else { return both };
+        let angles = rotary.angles(places, both[0].dims()[3]);
+        both.map(|x| {
+            let [_, _, seq, _] = x.dims();
+            rotate(x, &angles.last(seq))
+        })
     }
 }
 

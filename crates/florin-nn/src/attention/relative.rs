@@ -89,21 +89,22 @@ impl RelativeBias {
     pub fn forward(&self, queries: usize, keys: usize) -> Tensor<4> {
         let table = self.table.val();
         let [_, heads] = table.dims();
-        let buckets = TensorData::new(self.buckets(queries, keys), [1, queries * keys]);
-        let bias = florin_backend::embedding(table.clone(), Tensor::from_data(buckets, &table.device()));
-        bias.reshape([1, queries, keys, heads]).permute([0, 3, 1, 2])
+        // A number for each distance, of which there are fewer than of queries and keys: from the last query's to the first key, to the first
+        // query's to the last key.
+        let distances = queries + keys - 1;
+        let buckets: Vec<i32> =
+            (0..distances).map(|place| self.bucket(place as i64 + 1 - keys as i64) as i32).collect();
+        let buckets = Tensor::from_data(TensorData::new(buckets, [1, distances]), &table.device());
+        let rows = florin_backend::embedding(table, buckets).reshape([distances, heads]);
+        florin_backend::along_diagonals(rows.transpose(), queries, keys).unsqueeze()
     }
 
-    /// The bucket of every query and key, `[queries, keys]`.
-    pub fn buckets(&self, queries: usize, keys: usize) -> Vec<i32> {
+    /// The bucket of how far a key stands behind its query; a key before it has a negative distance.
+    pub fn bucket(&self, distance: i64) -> usize {
         let [buckets, _] = self.table.val().dims();
-        let of = |place: usize| {
-            let distance = (place % keys + queries) as f32 - (place / keys + keys) as f32;
-            match self.sides {
-                Sides::Both => log_bucket(distance, buckets, self.furthest as f32),
-                Sides::Past => past_log_bucket(distance, buckets, self.furthest as f32),
-            }
-        };
-        (0..queries * keys).map(|place| of(place) as i32).collect()
+        match self.sides {
+            Sides::Both => log_bucket(distance as f32, buckets, self.furthest as f32),
+            Sides::Past => past_log_bucket(distance as f32, buckets, self.furthest as f32),
+        }
     }
 }

@@ -3,9 +3,11 @@
 use burn::module::Param;
 use burn::prelude::*;
 use burn::tensor::DType;
+use florin_backend::product;
 use proptest::prelude::*;
 
 use super::{ROUNDING, assert_gradient, device, doubled, gap, loud, random, values};
+use crate::attention::multi_head::{join_heads, split_heads};
 use crate::{ConfigError, DynamicAttention, DynamicAttentionConfig, Mask, Weighing, sparsemax};
 
 const BOTH: [Weighing; 2] = [Weighing::Softmax, Weighing::Sparsemax];
@@ -100,6 +102,21 @@ fn without_decisions_it_is_plain_attention() {
     plain.output = attention.output.clone();
     let found = attention.forward(x.clone(), None);
     assert!(gap(found * 2.0, plain.forward(x.clone(), x, None, None)) < ROUNDING);
+}
+
+#[test]
+fn the_weights_that_are_shown_are_those_that_are_used() {
+    let device = device(12);
+    for (weighing, causal) in [(Weighing::Softmax, false), (Weighing::Softmax, true), (Weighing::Sparsemax, true)] {
+        let attention = loud(DynamicAttentionConfig { causal, ..config(weighing) }.init(&device));
+        let x = random([2, 9, 8], &device);
+        let mask = Mask::from_lengths(&[9, 4], 9, &device);
+        let weights = attention.weights(x.clone(), Some(&mask));
+        let x = mask.zeroed(x);
+        let mixed = product(weights, split_heads(attention.value.forward(x.clone()), 2));
+        let gated = attention.output.forward(join_heads(mixed * attention.decisions(x.clone()).gate));
+        assert!(gap(attention.forward(x, Some(&mask)), gated) < ROUNDING, "{weighing:?} {causal}");
+    }
 }
 
 #[test]

@@ -4,12 +4,17 @@
 //! `1 + k·z_k > Σ_{j≤k} z_j`, and `τ = (Σ_support z − 1) / k`. The gradient is `g − mean_support(g)` on the support and exactly zero
 //! off it.
 //!
-//! It needs the whole row of scores at once, so it is composed of tensor operations and not part of the fused attention.
+//! It needs the whole row of scores at once, so it is no part of the fused attention, but an operation of rows: the `cpu` device finds the threshold
+//! without sorting, by dropping what lies below the threshold of what is left until nothing does (Michelot 1986,
+//! <https://doi.org/10.1007/BF00938486>).
 //!
 //! Paper: Martins and Astudillo 2016 (sparsemax), <https://arxiv.org/abs/1602.02068>
 //! Difference: hidden entries weigh zero, and a row of hidden entries only is all zero.
 
+use burn::backend::Dispatch;
 use burn::prelude::*;
+
+use crate::fused::{Form, FusedOperations, serves};
 
 /// Weights along the last dimension, each row's sum one, or zero where everything is hidden.
 ///
@@ -17,6 +22,17 @@ use burn::prelude::*;
 ///
 /// - scores, output: `[.., entries]`; hidden: the same, true where an entry must weigh zero
 pub fn sparsemax<const D: usize>(scores: Tensor<D>, hidden: Option<Tensor<D, Bool>>) -> Tensor<D> {
+    if serves(&scores) {
+        let scores = match hidden {
+            Some(hidden) => scores.mask_fill(hidden, f32::NEG_INFINITY),
+            None => scores,
+        };
+        return Tensor::from_dispatch(Dispatch::fused_softmax(scores.into_dispatch(), Form::Sparse));
+    }
+    composed(scores, hidden)
+}
+
+fn composed<const D: usize>(scores: Tensor<D>, hidden: Option<Tensor<D, Bool>>) -> Tensor<D> {
     // Scores count only by their distance from the largest: subtracting it first leaves all digits to those that matter.
     let seen = match &hidden {
         Some(hidden) => scores.clone().detach().mask_fill(hidden.clone(), f32::MIN),

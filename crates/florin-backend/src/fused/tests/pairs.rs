@@ -1,0 +1,39 @@
+//! Every row beside every other.
+
+use super::*;
+use crate::{directions, distances};
+
+#[test]
+fn distances_and_directions_are_the_composed_ones() {
+    let device = device();
+    for (rows, dim) in [(1, 1), (2, 3), (9, 17), (21, 64)] {
+        let x = pair([rows, dim], &device);
+        if rows > 1 {
+            compare!(format!("distances {rows} {dim}"), distances, &device, x);
+            // In one dimension directions are signs, and have no gradient.
+            compare!(format!("directions {rows} {dim}"), directions, &device, x);
+        }
+        assert_eq!(values(distances(x.fused.clone())).iter().step_by(rows + 1).sum::<f64>(), 0.0);
+    }
+}
+
+#[test]
+fn the_same_row_twice_has_no_direction_and_no_gradient() {
+    let device = device();
+    let numbers = TensorData::new(vec![0.5f32, -1.0, 0.5, -1.0, 2.0, 1.0], [3, 2]);
+    let x = Tensor::<2>::from_data(numbers, &device).require_grad();
+    let loss = distances(x.clone()).sum() + directions(x.clone()).narrow(0, 0, 1).sum();
+    let found = values(x.grad(&loss.backward()).expect("rows are tracked"));
+    assert!(found.iter().all(|slope| slope.is_finite()), "{found:?}");
+    assert_eq!(values(directions(x).narrow(0, 0, 1).narrow(1, 1, 1)), [0.0, 0.0]);
+}
+
+#[test]
+fn rows_far_from_zero_and_near_each_other_keep_their_digits() {
+    let device = device();
+    let x = pair([4, 3], &device);
+    let run = |x: Tensor<2>| distances((x * 1e-3).add_scalar(1000.0).detach());
+    let (found, exact) = (values(run(x.fused)), values(run(x.composed)));
+    // Numbers of a thousand are a sixteen-thousandth apart in f32; products of them would be known to a tenth alone.
+    assert!(found.iter().zip(exact).all(|(a, b)| (a - b).abs() < 2e-4), "{found:?}");
+}
