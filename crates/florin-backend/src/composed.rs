@@ -77,11 +77,13 @@ pub(crate) fn attention(
         scores = scores + bias;
     }
     let shape = [batch, heads, queries, keys];
-    let causal = options.causal.then(|| later_keys(queries, keys, &scores.device()).expand(shape));
+    let sight = options.sight();
+    let far =
+        (sight != [usize::MAX; 2]).then(|| keys_out_of_sight(queries, keys, sight, &scores.device()).expand(shape));
     let hidden = hidden.map(|hidden| hidden.expand(shape));
-    let hidden = match (hidden, causal) {
-        (Some(hidden), Some(causal)) => Some(hidden.bool_or(causal)),
-        (hidden, causal) => hidden.or(causal),
+    let hidden = match (hidden, far) {
+        (Some(hidden), Some(far)) => Some(hidden.bool_or(far)),
+        (hidden, far) => hidden.or(far),
     };
     let Some(hidden) = hidden else { return product(softmax(scores, 3), value) };
     // A large finite number instead of infinity keeps a fully hidden row free of NaN; its weights are then zeroed.
@@ -94,9 +96,13 @@ fn repeat_heads(x: Tensor<4>, times: usize) -> Tensor<4> {
     x.unsqueeze_dim::<5>(2).expand([batch, heads, times, seq, dim]).reshape([batch, heads * times, seq, dim])
 }
 
-/// True where a key stands after its query, both aligned at the end.
-fn later_keys(queries: usize, keys: usize, device: &Device) -> Tensor<4, Bool> {
-    let marks: Vec<bool> = (0..queries * keys).map(|i| i % keys + queries > i / keys + keys).collect();
+/// True where a key stands further before its query, or after it, than that sees; both are aligned at the end.
+fn keys_out_of_sight(queries: usize, keys: usize, [before, after]: [usize; 2], device: &Device) -> Tensor<4, Bool> {
+    let far = |at: usize| {
+        let (query, key) = (at / keys + keys, at % keys + queries);
+        query.saturating_sub(key) > before || key.saturating_sub(query) > after
+    };
+    let marks: Vec<bool> = (0..queries * keys).map(far).collect();
     Tensor::from_data(TensorData::new(marks, [1, 1, queries, keys]), device)
 }
 

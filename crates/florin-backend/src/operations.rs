@@ -18,6 +18,16 @@ pub struct AttentionOptions {
     pub scale: Option<f64>,
     /// Whether a query sees only keys up to its own place, aligned at the end.
     pub causal: bool,
+    /// How many places before its own and after it a query sees at most; its own always.
+    pub window: Option<[usize; 2]>,
+}
+
+impl AttentionOptions {
+    /// The same of both conditions.
+    pub(crate) fn sight(&self) -> [usize; 2] {
+        let [before, after] = self.window.unwrap_or([usize::MAX; 2]);
+        [before, if self.causal { 0 } else { after }]
+    }
 }
 
 /// Scaled dot-product attention. A query that may see no key gives zero.
@@ -26,7 +36,7 @@ pub struct AttentionOptions {
 ///
 /// - query: `[batch, heads, queries, head_dim]`
 /// - key, value: `[batch, key heads, keys, head_dim]`, key heads dividing heads
-/// - hidden (true: must not be seen), bias (added to the scaled scores): broadcastable to `[batch, heads, queries, keys]`
+/// - hidden (true: must not be seen), bias (added to the scaled scores, where minus infinity hides too): broadcastable to `[batch, heads, queries, keys]`
 /// - output: `[batch, heads, queries, head_dim]`
 pub fn attention(
     query: Tensor<4>,
@@ -49,7 +59,7 @@ pub fn attention(
         value.into_dispatch(),
         maybe_marks(hidden.map(|hidden| hidden.expand(shape))),
         maybe(bias.map(|bias| bias.expand(shape))),
-        AttentionManner { scale, causal: options.causal, sequences: None },
+        AttentionManner { scale, sight: options.sight(), sequences: None },
     ))
 }
 
@@ -84,7 +94,7 @@ pub fn attention_of_sequences(
         value.into_dispatch(),
         MaybeBool::Missing,
         MaybeFloat::Missing,
-        AttentionManner { scale, causal: options.causal, sequences: Some(Arc::clone(lengths)) },
+        AttentionManner { scale, sight: options.sight(), sequences: Some(Arc::clone(lengths)) },
     ))
 }
 

@@ -167,7 +167,7 @@ pub(crate) struct RunOptions {
     /// Folder to write; the first free runs/receipts-N unless given
     #[arg(long, value_name = "RUN", help_heading = "Output")]
     pub(crate) out: Option<PathBuf>,
-    /// Continue the run in --out at the step where it stopped
+    /// Continue a run at the step where it stopped: the one that --out names, such as --out runs/receipts-1
     #[arg(long, requires = "out", help_heading = "Output")]
     pub(crate) resume: bool,
     /// Print the metrics as JSON

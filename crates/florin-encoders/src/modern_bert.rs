@@ -7,7 +7,7 @@
 use burn::prelude::*;
 use florin_nn::{
     Attention, AttentionBiases, AttentionConfig, Conditions, Embedding, Encoded, Encoder, LayerNorm, Mask, Mlp,
-    Modality, Pairing, Rotary, SlidingWindow, Tokens,
+    Modality, Pairing, Rotary, SlidingWindow, Tokens, Unpadding,
 };
 use serde::Deserialize;
 
@@ -251,7 +251,7 @@ impl ModernBertEncoder {
     /// - ids: `[batch, seq]`
     /// - each output: `[batch, seq, dim]`
     pub fn hidden_states(&self, input: &ModernBertInput) -> Vec<Tensor<3>> {
-        let mut x = self.embedding_norm.forward(self.word_embeddings.forward(input.ids.clone()));
+        let mut x = self.embed(input);
         let mut states = Vec::with_capacity(self.layers.len() + 1);
         for layer in &self.layers {
             states.push(x.clone());
@@ -260,6 +260,32 @@ impl ModernBertEncoder {
         states.push(self.norm.forward(x));
         states
     }
+
+    /// The last hidden state alone. On the `cpu` device nothing is computed for padding, and zero stands there.
+    ///
+    /// # Shapes
+    ///
+    /// - ids: `[batch, seq]`
+    /// - output tokens: `[batch, seq, dim]`
+    pub fn forward(&self, input: ModernBertInput) -> Tokens {
+        let x = self.embed(&input);
+        let unpadding = if florin_backend::fuses(&x) { Unpadding::of(&input.mask) } else { None };
+        // Pieces must stay as far apart as they are.
+        let unpadding = unpadding.filter(|unpadding| !unpadding.has_holes());
+        let last = match unpadding {
+            Some(unpadding) => {
+                let through = |x, layer: &ModernBertBlock| layer.forward_unpadded(x, &unpadding);
+                let x = self.layers.iter().fold(unpadding.remove(x), through);
+                unpadding.restore(self.norm.forward(x))
+            }
+            None => self.norm.forward(self.layers.iter().fold(x, |x, layer| layer.forward(x, &input.mask))),
+        };
+        Tokens::new(last, input.mask)
+    }
+
+    fn embed(&self, input: &ModernBertInput) -> Tensor<3> {
+        self.embedding_norm.forward(self.word_embeddings.forward(input.ids.clone()))
+    }
 }
 
 impl ModernBertBlock {
@@ -267,11 +293,25 @@ impl ModernBertBlock {
     ///
     /// - x, output: `[batch, seq, dim]`
     pub fn forward(&self, x: Tensor<3>, mask: &Mask) -> Tensor<3> {
+        self.with_branches(x, |normed| self.mixed(normed, mask))
+    }
+
+    /// The same for sequences end to end.
+    ///
+    /// # Shapes
+    ///
+    /// - x, output: `[1, total, dim]`
+    pub fn forward_unpadded(&self, x: Tensor<3>, unpadding: &Unpadding) -> Tensor<3> {
+        let conditions = Conditions { window: self.window, rotary: Some(self.rotary), ..unpadding.conditions() };
+        self.with_branches(x, |normed| self.attention.forward_under(normed.clone(), normed, conditions))
+    }
+
+    fn with_branches(&self, x: Tensor<3>, mix: impl FnOnce(Tensor<3>) -> Tensor<3>) -> Tensor<3> {
         let normed = match &self.attention_norm {
             Some(norm) => norm.forward(x.clone()),
             None => x.clone(),
         };
-        let x = x + self.mixed(normed, mask);
+        let x = x + mix(normed);
         let normed = self.mlp_norm.forward(x.clone());
         x + self.mlp.forward(normed)
     }
@@ -282,7 +322,7 @@ impl ModernBertBlock {
         let hidden = match self.window {
             None => padding,
             // A block of queries meets the keys of its own places and of one reach: of a short text there are fewer in all.
-            Some(window) if seq > 2 * (window.before + window.after) => {
+            Some(window) if florin_backend::fuses(&x) || seq > 2 * (window.before + window.after) => {
                 return self.attention.forward_windowed(x, window, Some(mask), Some(self.rotary));
             }
             Some(window) => {
@@ -310,8 +350,7 @@ impl Encoder for ModernBertEncoder {
     }
 
     fn encode(&self, input: ModernBertInput) -> Encoded {
-        let last = self.hidden_states(&input).pop().expect("the embeddings are a state");
-        let tokens = Tokens::new(last, input.mask);
+        let tokens = self.forward(input);
         Encoded { modality: Modality::Text, pooled: tokens.mean(), tokens }
     }
 }
@@ -374,5 +413,22 @@ mod tests {
         let by_mask = block.attention.forward_under(x.clone(), x.clone(), conditions);
         let difference = (block.mixed(x, &mask) - by_mask).abs().max().into_scalar::<f32>();
         assert!(difference < 1e-6, "blocks and mask differ by {difference}");
+    }
+
+    #[test]
+    fn without_padding_pieces_are_what_they_are_with_it() {
+        let device = florin_backend::device("cpu").expect("the cpu device is always there");
+        florin_backend::seed(&device, 6);
+        let encoder = small("").init(&device).unwrap();
+        let ids = Tensor::<1, Int>::arange(0..60, &device).remainder_scalar(9).reshape([3, 20]);
+        // Behind the pieces, before them, and between: there they must stay as far apart as they are.
+        for hidden in [[14..20, 20..20, 43..60], [0..6, 39..40, 40..41], [14..20, 25..31, 59..60]] {
+            let kept: Vec<bool> = (0..60).map(|place| !hidden.iter().any(|of| of.contains(&place))).collect();
+            let mask = Mask::from_kept(&kept, 3, 20, &device);
+            let input = ModernBertInput { ids: ids.clone(), mask: mask.clone() };
+            let exact = encoder.hidden_states(&input).pop().expect("the embeddings are a state");
+            let gap = mask.zeroed(exact - encoder.forward(input).padded()).abs().max().into_scalar::<f32>();
+            assert!(gap < 1e-5, "{hidden:?}: off by {gap}");
+        }
     }
 }

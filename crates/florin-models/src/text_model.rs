@@ -7,7 +7,7 @@ use burn::prelude::*;
 use florin_encoders::{
     BertEncoder, BertInput, BoxEmbeddings, LiltEncoder, LiltInput, ModernBertEncoder, ModernBertInput,
 };
-use florin_nn::{Embedding, Linear};
+use florin_nn::{Activation, Embedding, Linear};
 
 use crate::ModelError;
 use crate::loss::label_loss;
@@ -143,7 +143,7 @@ impl TextModel {
 
     fn pooled(&self, last: &Tensor<3>) -> Option<Tensor<2>> {
         let first = last.clone().narrow(1, 0, 1).squeeze_dim(1);
-        self.pooler.as_ref().map(|pooler| pooler.forward(first).tanh())
+        self.pooler.as_ref().map(|pooler| pooler.forward_activated(first, Activation::Tanh))
     }
 
     /// Whether words need their places on a page.
@@ -213,6 +213,10 @@ impl Forward for TextModel {
         let (last, states) = match &self.encoder {
             TextEncoder::Bert(encoder) if inputs.drops_padding() => {
                 (encoder.forward(input.clone()).padded(), Vec::new())
+            }
+            TextEncoder::ModernBert(encoder) if inputs.drops_padding() => {
+                let (ids, mask) = (input.ids.clone(), input.mask.clone());
+                (encoder.forward(ModernBertInput { ids, mask }).padded(), Vec::new())
             }
             _ => {
                 let states = self.hidden_states(inputs, &input)?;

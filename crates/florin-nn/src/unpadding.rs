@@ -18,6 +18,7 @@ pub struct Unpadding {
     /// `[batch · seq]`, of each place its token, and one behind them for padding.
     tokens: Tensor<1, Int>,
     shape: [usize; 2],
+    holes: bool,
 }
 
 impl Unpadding {
@@ -32,15 +33,18 @@ impl Unpadding {
         let (shape, device) = (hidden.dims(), hidden.device());
         let hidden = hidden.into_data();
         let (mut places, mut tokens) = (Vec::with_capacity(total), Vec::with_capacity(hidden.num_elements()));
+        let mut holes = false;
         // Devices keep marks in numbers of their own width.
         for (place, hidden) in hidden.iter::<bool>().enumerate() {
             tokens.push(if hidden { total as i64 } else { places.len() as i64 });
             if !hidden {
+                let in_the_same_row = |before: i64| before / shape[1] as i64 == (place / shape[1]) as i64;
+                holes |= places.last().is_some_and(|&before| in_the_same_row(before) && before + 1 != place as i64);
                 places.push(place as i64);
             }
         }
         let whole = |numbers: Vec<i64>| Tensor::from_data(TensorData::from(numbers.as_slice()), &device);
-        Some(Self { lengths, places: whole(places), tokens: whole(tokens), shape })
+        Some(Self { lengths, places: whole(places), tokens: whole(tokens), shape, holes })
     }
 
     /// The tokens alone.
@@ -67,6 +71,12 @@ impl Unpadding {
         let x: Tensor<2> = x.squeeze_dim(0);
         let nothing = Tensor::zeros([1, dim], (&x.device(), x.dtype()));
         Tensor::cat(vec![x, nothing], 0).select(0, self.tokens.clone()).reshape([batch, seq, dim])
+    }
+
+    /// Whether something is hidden between tokens of a row: without it they stand nearer to each other than before, which positions and
+    /// windows notice.
+    pub fn has_holes(&self) -> bool {
+        self.holes
     }
 
     /// Under which attention keeps the sequences apart.
@@ -110,6 +120,11 @@ mod tests {
         let x = Tensor::<1, Int>::arange(1..25, &device).float().reshape([4, 3, 2]);
         let row = unpadding.remove(x.clone());
         assert_eq!(row.dims(), [1, 7, 2]);
+        assert!(!unpadding.has_holes());
+        let torn = Mask::from_kept(&[true, true, false, false, true, true], 2, 3, &device);
+        assert!(!Unpadding::of(&torn).expect("something is hidden").has_holes(), "of two rows");
+        let torn = Mask::from_kept(&[false, true, true, true, false, true], 2, 3, &device);
+        assert!(Unpadding::of(&torn).expect("something is hidden").has_holes());
         assert_eq!(values(row.clone())[..6], [1.0, 2.0, 3.0, 4.0, 9.0, 10.0]);
         assert_eq!(values(unpadding.restore(row)), values(mask.zeroed(x)));
         assert!(Unpadding::of(&Mask::all_kept(2, 3, &device)).is_none());

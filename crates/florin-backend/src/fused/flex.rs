@@ -309,7 +309,8 @@ impl Prepared {
             dim: size(query, 3),
             value_dim: size(value, 3),
             scale: manner.scale as f32,
-            causal: manner.causal,
+            before: manner.sight[0],
+            after: manner.sight[1],
         };
         let (query, key, value) = (view(query), view(key), view(value));
         Attention { query, key, value, hidden: hidden.as_ref().map(view), bias: bias.as_ref().map(view), sizes }

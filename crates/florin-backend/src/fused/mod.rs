@@ -217,7 +217,8 @@ pub(crate) struct AttentionInputs<B: Backend> {
 #[derive(Clone, Debug)]
 pub(crate) struct AttentionManner {
     pub(crate) scale: f64,
-    pub(crate) causal: bool,
+    /// How many places before its own and after it a query sees.
+    pub(crate) sight: [usize; 2],
     /// Lengths of the sequences that lie end to end in the batch's only row; without them each row is one.
     pub(crate) sequences: Option<Arc<[usize]>>,
 }

@@ -98,7 +98,7 @@ fn attention_is_the_composed_one() {
         let hidden = masked.then(|| {
             Tensor::<4, Bool>::from_data(TensorData::new(marks, [2, 1, 1, keys]), &device.clone().without_autodiff())
         });
-        let options = AttentionOptions { scale: Some(0.3), causal };
+        let options = AttentionOptions { scale: Some(0.3), causal, window: None };
         let run = |q: Tensor<4>, k, v, b| attention(q, k, v, hidden.clone(), Some(b), options);
         compare!(format!("{heads} {key_heads} {queries} {keys}"), run, &device, query, key, value, bias);
         let run = |q: Tensor<4>, k, v| attention(q, k, v, hidden.clone(), None, options);
@@ -115,7 +115,7 @@ fn sequences_end_to_end_see_themselves_alone() {
         let query = pair([1, heads, total, 8], &device);
         let (key, value) = (pair([1, key_heads, total, 8], &device), pair([1, key_heads, total, 5], &device));
         for causal in [false, true] {
-            let options = AttentionOptions { scale: Some(0.3), causal };
+            let options = AttentionOptions { scale: Some(0.3), causal, window: None };
             let run = |q: Tensor<4>, k, v| attention_of_sequences(q, k, v, &lengths, options);
             compare!(format!("{lengths:?} {causal}"), run, &device, query, key, value);
             // The same by hiding what is another's.
@@ -131,6 +131,39 @@ fn sequences_end_to_end_see_themselves_alone() {
             let (q, k, v) = (query.fused.clone(), key.fused.clone(), value.fused.clone());
             let exact = values(attention(q.clone(), k.clone(), v.clone(), Some(hidden), None, options));
             assert_near(&format!("{lengths:?} {causal} hidden"), &values(run(q, k, v)), &exact);
+        }
+    }
+}
+
+#[test]
+fn windows_are_the_composed_ones() {
+    let device = device();
+    // queries, keys, places before and after
+    let cases = [
+        (1, 1, 0, 0),
+        (9, 9, 2, 1),
+        (5, 9, 3, 0),
+        (9, 5, 1, 2),
+        (90, 90, 20, 20),
+        (300, 300, 0, 7),
+        (700, 700, 40, 300),
+    ];
+    for (queries, keys, before, after) in cases {
+        let query = pair([1, 2, queries, 8], &device);
+        let (key, value) = (pair([1, 1, keys, 8], &device), pair([1, 1, keys, 5], &device));
+        let bias = pair([1, 2, queries, keys], &device);
+        for causal in [false, true] {
+            let what = format!("{queries} {keys} {before} {after} {causal}");
+            let options = AttentionOptions { causal, window: Some([before, after]), ..Default::default() };
+            let run = |q: Tensor<4>, k, v, b| attention(q, k, v, None, Some(b), options);
+            compare!(&what, run, &device, query, key, value, bias);
+            let run = |q: Tensor<4>, k, v| attention(q, k, v, None, None, options);
+            compare!(format!("{what} without bias"), run, &device, query, key, value);
+            if queries == keys {
+                let lengths: Arc<[usize]> = vec![queries / 3, queries - queries / 3].into();
+                let run = |q: Tensor<4>, k, v| attention_of_sequences(q, k, v, &lengths, options);
+                compare!(format!("{what} end to end"), run, &device, query, key, value);
+            }
         }
     }
 }

@@ -18,6 +18,8 @@ use super::rows::{dot, max, sum};
 const SCORES: usize = 1 << 16;
 /// Keys of a block at most. As many queries fit beside them: arranging either for a product then costs least.
 const KEYS: usize = 1 << 8;
+/// Queries of a block at least, unless there are fewer.
+const FEWEST: usize = 16;
 
 /// Numbers that one task arranges.
 const NUMBERS: usize = 1 << 14;
@@ -77,28 +79,42 @@ pub(crate) struct Sizes {
     pub(crate) dim: usize,
     pub(crate) value_dim: usize,
     pub(crate) scale: f32,
-    /// Whether a query sees only keys up to its own place, aligned at the end.
-    pub(crate) causal: bool,
+    /// How many places before its own and after it a query sees, its own always; queries and keys are aligned at the end.
+    pub(crate) before: usize,
+    pub(crate) after: usize,
 }
 
 impl Sizes {
     /// Queries of a block beside so many keys.
     fn block(&self, keys: usize) -> usize {
-        (SCORES / keys.max(1)).clamp(16, self.queries.max(16))
+        let most = (SCORES / keys.max(1)).clamp(FEWEST, self.queries.max(FEWEST));
+        // A block meets all keys that any of its queries sees: in a window few more than each does.
+        let reach = self.before.saturating_add(self.after);
+        if reach < self.keys { most.min((reach / 2).next_multiple_of(FEWEST).max(2 * FEWEST)) } else { most }
     }
 
-    /// How many keys a query sees, those before the first hidden by its place.
-    fn seen(&self, query: usize) -> usize {
-        match self.causal {
-            true => (query + 1 + self.keys).saturating_sub(self.queries).min(self.keys),
-            false => self.keys,
-        }
+    /// Which keys a query sees, as far as its place decides.
+    fn seen(&self, query: usize) -> Range<usize> {
+        let behind = query + self.keys;
+        let end = behind.saturating_add(self.after).saturating_add(1).saturating_sub(self.queries).min(self.keys);
+        behind.saturating_sub(self.queries.saturating_add(self.before)).min(end)..end
     }
 
-    /// The keys that any query of a block sees, a block at a time, each of at most so many.
+    /// The keys that any query of a block sees.
+    fn seen_by(&self, task: Task) -> Range<usize> {
+        let end = self.seen(task.first + task.rows.max(1) - 1).end;
+        self.seen(task.first).start.min(end)..end
+    }
+
+    /// The same a block at a time, each of at most so many.
     fn key_blocks(&self, task: Task, most: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let seen = self.seen(task.first + task.rows.max(1) - 1);
-        (0..seen).step_by(most.max(1)).map(move |first| first..seen.min(first + most))
+        let seen = self.seen_by(task);
+        seen.clone().step_by(most.max(1)).map(move |first| first..seen.end.min(first + most))
+    }
+
+    /// Whether no key is out of any query's sight.
+    fn sees_all(&self) -> bool {
+        self.before == usize::MAX && self.after == usize::MAX
     }
 
     fn key_head(&self, head: usize) -> usize {
@@ -205,14 +221,15 @@ fn attend(attention: &Attention, task: Task, scores: &mut Vec<f32>) -> Block {
     let sizes = attention.sizes;
     let mut so_far = vec![SoFar { most: f32::NEG_INFINITY, total: 0.0 }; task.rows];
     let mut output = vec![0f32; task.rows * sizes.value_dim];
+    let mut existing = Existing::Replace;
     for keys in sizes.key_blocks(task, KEYS) {
         score(attention, task, keys.clone(), scores);
         exponentials(scores, keys.len(), &mut so_far, &mut output);
         let key_head = sizes.key_head(task.head);
         let value = attention.value.head(task.batch, key_head, keys.start, keys.len(), sizes.value_dim);
-        let existing = if keys.start == 0 { Existing::Replace } else { Existing::Add };
         let weights = Matrix::new(scores, task.rows, keys.len());
         multiply(&mut output, weights, value, 1.0, existing, Threads::One);
+        existing = Existing::Add;
     }
     for (row, SoFar { total, .. }) in output.chunks_exact_mut(sizes.value_dim).zip(&so_far) {
         // Where nothing was seen there is nothing to share out.
@@ -264,7 +281,7 @@ fn score(attention: &Attention, task: Task, keys: Range<usize>, scores: &mut Vec
     let query = attention.query.head(task.batch, task.head, task.first, task.rows, sizes.dim);
     let key = attention.key.head(task.batch, sizes.key_head(task.head), keys.start, keys.len(), sizes.dim);
     multiply(scores, query, key.transposed(), sizes.scale, Existing::Replace, Threads::One);
-    if attention.bias.is_none() && attention.hidden.is_none() && !sizes.causal {
+    if attention.bias.is_none() && attention.hidden.is_none() && sizes.sees_all() {
         return;
     }
     bias_and_hide(attention, task, keys, scores);
@@ -282,8 +299,10 @@ fn bias_and_hide(attention: &Attention, task: Task, keys: Range<usize>, scores: 
         if let Some(hidden) = &attention.hidden {
             hide(scores, hidden.from(index), hidden.strides[3]);
         }
-        let seen = sizes.seen(query).clamp(keys.start, keys.end) - keys.start;
-        scores[seen..].fill(f32::NEG_INFINITY);
+        let seen = sizes.seen(query);
+        let [start, end] = [seen.start, seen.end].map(|key| key.clamp(keys.start, keys.end) - keys.start);
+        scores[..start].fill(f32::NEG_INFINITY);
+        scores[end..].fill(f32::NEG_INFINITY);
     }
 }
 
@@ -434,11 +453,12 @@ fn key_head_backward(
                 multiply(into, slope, key, sizes.scale, Existing::Add, Threads::One);
             }
             if of_bias {
-                // What no query of the block sees is behind, and of no consequence.
-                let seen = sizes.seen(first + task.rows - 1);
+                // What no query of the block sees is of no consequence.
+                let seen = sizes.seen_by(task);
                 for row in 0..task.rows {
-                    part.bias.extend_from_slice(&slopes[row * seen..][..seen]);
-                    part.bias.resize(part.bias.len() + sizes.keys - seen, 0.0);
+                    part.bias.resize(part.bias.len() + seen.start, 0.0);
+                    part.bias.extend_from_slice(&slopes[row * seen.len()..][..seen.len()]);
+                    part.bias.resize(part.bias.len() + sizes.keys - seen.end, 0.0);
                 }
             }
         }

@@ -136,7 +136,7 @@ impl DynamicAttention {
             Weighing::Softmax => {
                 let [query, key] = self.sharpened(x, &decisions);
                 let reach = log_reach(decisions.span, self.ramp);
-                let options = AttentionOptions { scale: None, causal: self.causal };
+                let options = AttentionOptions { causal: self.causal, ..Default::default() };
                 attention(query, key, value, mask.and_then(Mask::for_attention), Some(reach), options)
             }
             Weighing::Sparsemax => product(self.weigh(x, &decisions, mask), value),

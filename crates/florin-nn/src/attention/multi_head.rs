@@ -89,8 +89,10 @@ pub struct Conditions {
     pub rotary: Option<Rotary>,
     /// Factor of the scores; `1/√head_dim` unless given.
     pub scale: Option<f64>,
-    /// Lengths of sequences that lie end to end in the only row, each seeing itself alone ([`crate::Unpadding`]); nothing is hidden
-    /// there, nothing biased, and no position rotated.
+    /// Which keys near its own place a query sees; all unless given.
+    pub window: Option<SlidingWindow>,
+    /// Lengths of sequences that lie end to end in the only row, each seeing itself alone ([`crate::Unpadding`]) and its places counted
+    /// from its own beginning; nothing is hidden there, and nothing biased.
     pub sequences: Option<Arc<[usize]>>,
 }
 
@@ -258,14 +260,11 @@ impl Attention {
     }
 
     fn mixed(&self, query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, conditions: Conditions) -> Tensor<3> {
-        let Conditions { hidden, bias, causal, scale, rotary, sequences } = conditions;
-        let options = AttentionOptions { scale, causal };
+        let Conditions { hidden, bias, causal, scale, window, sequences, .. } = conditions;
+        let options = AttentionOptions { scale, causal, window: window.map(SlidingWindow::sides) };
         let mixed = match sequences {
             Some(lengths) => {
-                assert!(
-                    hidden.is_none() && bias.is_none() && rotary.is_none(),
-                    "sequences end to end see only themselves"
-                );
+                assert!(hidden.is_none() && bias.is_none(), "sequences end to end see only themselves");
                 attention_of_sequences(query, key, value, &lengths, options)
             }
             None => attention(query, key, value, hidden, bias, options),
@@ -278,7 +277,11 @@ impl Conditions {
     /// Queries and keys turned by their places, of which each stands at the last.
     fn rotated(&self, both: [Tensor<4>; 2], places: Range<i64>) -> [Tensor<4>; 2] {
         let Some(rotary) = self.rotary else { return both };
-        let angles = rotary.angles(places, both[0].dims()[3]);
+        let [_, _, _, head_dim] = both[0].dims();
+        let angles = match &self.sequences {
+            Some(lengths) => rotary.angles(lengths.iter().flat_map(|&length| 0..length as i64), head_dim),
+            None => rotary.angles(places, head_dim),
+        };
         both.map(|x| {
             let [_, _, seq, _] = x.dims();
             rotate(x, &angles.last(seq))

@@ -42,7 +42,7 @@ impl AttentionPooling {
         let query = self.context.val().reshape([1, 1, 1, width]).expand([batch, 1, 1, width]);
         let hidden = hidden.map(|hidden| hidden.reshape([batch, 1, 1, seq]));
         // The context vector is not divided by √width: the paper's scores are plain products.
-        let options = AttentionOptions { scale: Some(1.0), causal: false };
+        let options = AttentionOptions { scale: Some(1.0), ..Default::default() };
         attention(query, key, value, hidden, None, options).reshape([batch, dim])
     }
 

@@ -1,7 +1,8 @@
 //! Attention of each query to the keys near it.
 //!
 //! [`SlidingWindow::hidden`] is the mask for any attention. [`SlidingWindow::attend`] computes the same in blocks: a block of
-//! queries meets only the keys that any of them may see, so that cost and memory are O(seq · window) and not O(seq²).
+//! queries meets only the keys that any of them may see, so that cost and memory are O(seq · window) and not O(seq²). The `cpu`
+//! device's own attention has windows and works in blocks anyway; elsewhere the blocks are cut here.
 //!
 //! Paper: Beltagy et al. 2020 (Longformer), <https://arxiv.org/abs/2004.05150>
 //! Difference: no global tokens and no dilation.
@@ -67,17 +68,26 @@ impl SlidingWindow {
     ) -> Tensor<4> {
         let [batch, heads, seq, head_dim] = query.dims();
         assert_eq!(key.dims()[2], seq, "a block-local window is for queries and keys of one sequence");
+        if florin_backend::fuses(&query) {
+            let options = AttentionOptions { scale, window: Some(self.sides()), ..Default::default() };
+            return attention(query, key, value, mask.and_then(Mask::for_attention), None, options);
+        }
         let blocks = Blocks::new(self, seq);
         let hidden = blocks.hidden(self, batch, mask, &query.device());
         let query = blocks.cut(query, 0, blocks.size);
         let [key, value] = [key, value].map(|x| blocks.cut(x, self.before, blocks.span));
-        let options = AttentionOptions { scale, causal: false };
+        let options = AttentionOptions { scale, ..Default::default() };
         let mixed = attention(query, key, value, Some(hidden), None, options); // [blocks · batch, heads, size, head_dim]
         mixed
             .reshape([blocks.count, batch, heads, blocks.size, head_dim])
             .permute([1, 2, 0, 3, 4])
             .reshape([batch, heads, blocks.count * blocks.size, head_dim])
             .narrow(2, 0, seq)
+    }
+
+    /// How many places before its own and after it a query sees.
+    pub(crate) fn sides(self) -> [usize; 2] {
+        [self.before, self.after]
     }
 
     fn sees(&self, query: usize, key: usize) -> bool {

@@ -118,6 +118,7 @@ fn token_after_token_through_a_cache_gives_what_all_at_once_give() {
         let attention = attention(2, &device);
         let x = random([2, seq, 8], &device);
         let conditions = |queries: usize, keys: usize| Conditions {
+            window: None,
             sequences: None,
             hidden: Some(window.hidden(queries, keys, &device)),
             bias: Some(alibi_bias(4, queries, keys, &device)),
