@@ -38,7 +38,7 @@ pub use operations::{
 pub use optimiser::{adamw, sum_of_squares};
 pub use packed_weight::{PackedWeight, WeightFormat, packed_linear};
 pub use pairs::{directions, distances};
-pub use positions::{along_diagonals, log_reach};
+pub use positions::{along_diagonals, log_reach, without_hidden};
 pub use rotation::{Pairing, Rotation, rotate};
 pub use spans::{FieldScores, span_costs};
 pub use sparsemax::sparsemax;

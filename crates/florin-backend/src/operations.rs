@@ -7,7 +7,6 @@ use burn::prelude::*;
 use burn::tensor::activation as burn_activation;
 
 use crate::fused::{AttentionManner, Form, FusedOperations, MaybeBool, MaybeFloat, maybe, maybe_marks, serves};
-use crate::kernels::activation::is_fused;
 use crate::mixed::factors;
 use crate::{Activation, composed};
 
@@ -135,16 +134,13 @@ pub fn linear_activation<const D: usize>(
     if !serves(&x) {
         return activation(composed::linear(x, weight, bias).reshape(shape), kind);
     }
-    let within = if is_fused(kind) { kind } else { Activation::Identity };
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
-    let result = Dispatch::fused_linear(x, weight, maybe(bias), within, factors());
-    let result = Tensor::<2>::from_dispatch(result).reshape(shape);
-    if within == kind { result } else { activation(result, kind) }
+    Tensor::<2>::from_dispatch(Dispatch::fused_linear(x, weight, maybe(bias), kind, factors())).reshape(shape)
 }
 
 /// An activation.
 pub fn activation<const D: usize>(x: Tensor<D>, kind: Activation) -> Tensor<D> {
-    if kind != Activation::Identity && is_fused(kind) && serves(&x) {
+    if kind != Activation::Identity && serves(&x) {
         return Tensor::from_dispatch(Dispatch::fused_activation(x.into_dispatch(), kind));
     }
     match kind {

@@ -8,13 +8,12 @@ use burn::tensor::DType;
 use bytes::Bytes;
 
 use crate::fused::{self, serves};
-use crate::kernels::activation::is_fused;
 use crate::kernels::gapless::Gapless;
 use crate::kernels::packed::Panels;
 use crate::kernels::packed::bf16::Bf16;
 use crate::kernels::packed::int8::{Int8, LONGEST};
 use crate::kernels::packed::single::Single;
-use crate::{Activation, BackendError, activation, linear_activation};
+use crate::{Activation, BackendError, linear_activation};
 
 /// How weights are rounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -185,9 +184,6 @@ pub fn packed_linear<const D: usize>(
     if !serves(&x) || device.is_autodiff() {
         let dtype = x.dtype();
         return linear_activation(x, weight.unpack(&device).cast(dtype), bias, kind);
-    }
-    if !is_fused(kind) {
-        return activation(packed_linear(x, weight, bias, Activation::Identity), kind);
     }
     let rows = shape[..D - 1].iter().product();
     shape[D - 1] = output;

@@ -1,4 +1,4 @@
-//! Biases of attention by how far a key stands from its query.
+//! Biases of attention by how far a key stands from its query, and rows without those that are hidden.
 
 use burn::backend::Dispatch;
 use burn::prelude::*;
@@ -45,4 +45,22 @@ pub fn along_diagonals(rows: Tensor<2>, queries: usize, keys: usize) -> Tensor<3
     let places: Vec<i64> = (0..queries * keys).map(|at| (at % keys + queries - 1 - at / keys) as i64).collect();
     let places = Tensor::<1, Int>::from_data(TensorData::new(places, [queries * keys]), &rows.device());
     rows.select(1, places).reshape([heads, queries, keys])
+}
+
+/// Zeros in hidden places, with a gradient of zero: whatever stood there, NaN included.
+///
+/// # Shapes
+///
+/// - x, output: `[batch, seq, dim]`; hidden: `[batch, seq]`, true where a row must not be read
+///
+/// # Panics
+///
+/// If there is not a mark for each row.
+pub fn without_hidden(x: Tensor<3>, hidden: Tensor<2, Bool>) -> Tensor<3> {
+    let shape @ [batch, seq, _] = x.dims();
+    assert_eq!(hidden.dims(), [batch, seq], "a mark for each row is needed");
+    if serves(&x) {
+        return Tensor::from_dispatch(Dispatch::fused_without_hidden(x.into_dispatch(), hidden.into_dispatch()));
+    }
+    x.mask_fill(hidden.unsqueeze_dim::<3>(2).expand(shape), 0.0)
 }

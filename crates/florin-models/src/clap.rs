@@ -231,7 +231,7 @@ impl Clap {
         };
         let first = last.clone().narrow(1, 0, 1).squeeze_dim(1);
         let pooled = match &self.pooler {
-            Some(pooler) => pooler.forward(first).tanh(),
+            Some(pooler) => pooler.forward_activated(first, Activation::Tanh),
             None => first,
         };
         Ok((states, last, pooled))

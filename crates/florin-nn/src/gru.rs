@@ -11,6 +11,7 @@ use burn::module::Param;
 use burn::prelude::*;
 use burn::tensor::Distribution;
 use burn::tensor::activation::sigmoid;
+use florin_backend::{Activation, activation};
 
 use crate::Linear;
 
@@ -55,7 +56,7 @@ impl Gru {
             let gate = |gates: &Tensor<2>, index: usize| gates.clone().narrow(1, index * hidden, hidden);
             let reset = sigmoid(gate(&now, 0) + gate(&before, 0));
             let update = sigmoid(gate(&now, 1) + gate(&before, 1));
-            let new = (gate(&now, 2) + reset * gate(&before, 2)).tanh();
+            let new = activation(gate(&now, 2) + reset * gate(&before, 2), Activation::Tanh);
             state = new.clone() + update * (state - new);
             states.push(state.clone().unsqueeze_dim::<3>(1));
         }

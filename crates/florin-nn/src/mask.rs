@@ -79,8 +79,7 @@ impl Mask {
         if !self.hides_any() {
             return values;
         }
-        let shape = values.dims();
-        values.mask_fill(self.hidden().unsqueeze_dim::<3>(2).expand(shape), 0.0)
+        florin_backend::without_hidden(values, self.hidden())
     }
 }
 

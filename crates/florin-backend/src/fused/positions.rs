@@ -1,15 +1,15 @@
-//! What depends on where rows stand, in one go on the `cpu` device, with its gradients.
+//! What depends on where rows stand and on which of them count, in one go on the `cpu` device, with its gradients.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::tensor::FloatTensor;
+use burn::backend::tensor::{BoolTensor, FloatTensor};
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 
-use super::flex::{dense, heads_first, numbers, tensor};
+use super::flex::{columns, dense, heads_first, marks, numbers, tensor};
 use crate::Rotation;
-use crate::kernels::{diagonals, reach, rotation};
+use crate::kernels::{diagonals, hidden_rows, reach, rotation};
 
 /// Forward operations, with gradients where the backend has them.
 #[backend_extension(Flex, Autodiff)]
@@ -22,6 +22,9 @@ pub(crate) trait FusedPositions: Backend {
 
     /// See [`crate::along_diagonals`].
     fn fused_diagonals(rows: FloatTensor<Self>, queries: usize, keys: usize) -> FloatTensor<Self>;
+
+    /// See [`crate::without_hidden`].
+    fn fused_without_hidden(x: FloatTensor<Self>, hidden: BoolTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// The ways back that are not the ways there.
@@ -54,6 +57,15 @@ impl FusedPositions for Flex {
         let rows = dense(rows);
         let heads = rows.layout().shape()[0];
         tensor(diagonals::forward(numbers(&rows), [queries, keys]), [heads, queries, keys])
+    }
+
+    fn fused_without_hidden(x: FloatTensor<Flex>, hidden: BoolTensor<Flex>) -> FloatTensor<Flex> {
+        let hidden = dense(hidden);
+        if marks(&hidden).iter().all(|mark| *mark == 0) {
+            return x;
+        }
+        let x = dense(x);
+        tensor(hidden_rows::zeroed(numbers(&x), columns(&x), marks(&hidden)), x.layout().shape().clone())
     }
 }
 
@@ -100,6 +112,15 @@ impl<B: Backend + PositionGradients, C: CheckpointStrategy> FusedPositions for A
             OpsKind::UnTracked(prepared) => prepared.finish(output),
         }
     }
+
+    fn fused_without_hidden(x: FloatTensor<Self>, hidden: BoolTensor<Self>) -> FloatTensor<Self> {
+        let nodes = [x.node()];
+        let output = B::fused_without_hidden(x.into_primitive(), hidden.clone());
+        match WithoutHiddenBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => prepared.finish(hidden, output),
+            OpsKind::UnTracked(prepared) => prepared.finish(output),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -143,6 +164,21 @@ impl<B: Backend + PositionGradients> Backward<B, 1> for DiagonalsBackward {
         let gradient = gradients.consume::<B>(&ops.node);
         if let [Some(parent)] = ops.parents {
             gradients.register::<B>(parent.id, B::diagonals_backward(gradient));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct WithoutHiddenBackward;
+
+impl<B: Backend + FusedPositions> Backward<B, 1> for WithoutHiddenBackward {
+    /// Marks of the rows.
+    type State = BoolTensor<B>;
+
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = gradients.consume::<B>(&ops.node);
+        if let [Some(parent)] = ops.parents {
+            gradients.register::<B>(parent.id, B::fused_without_hidden(gradient, ops.state));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use multiversion::multiversion;
 
-use super::float_math::{erf, exp, sigmoid};
+use super::float_math::{erf, exp, sigmoid, tanh};
 
 /// What follows a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +30,6 @@ const TANH_FACTOR: f32 = 0.797_884_6;
 /// Its cubic term.
 const TANH_CUBE: f32 = 0.044_715;
 
-/// Whether an activation is fused; the hyperbolic tangent is not: no model here has it inside a perceptron.
-pub(crate) fn is_fused(kind: Activation) -> bool {
-    kind != Activation::Tanh
-}
-
 /// `into = f(z)`
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
 pub(crate) fn apply(kind: Activation, z: &[f32], into: &mut [f32]) {
@@ -51,7 +46,8 @@ pub(crate) fn apply(kind: Activation, z: &[f32], into: &mut [f32]) {
         Activation::QuickGelu => each!(|z| swish(z, 1.702)),
         Activation::Silu => each!(|z| swish(z, 1.0)),
         Activation::Relu => each!(|z: f32| z.max(0.0)),
-        Activation::Tanh | Activation::Identity => into.copy_from_slice(z),
+        Activation::Tanh => each!(tanh),
+        Activation::Identity => into.copy_from_slice(z),
     }
 }
 
@@ -89,7 +85,8 @@ pub(crate) fn backward(kind: Activation, z: &[f32], gradient: &[f32], into: &mut
         Activation::QuickGelu => each!(|z| swish_slope(z, 1.702)),
         Activation::Silu => each!(|z| swish_slope(z, 1.0)),
         Activation::Relu => each!(|z| if z > 0.0 { 1.0 } else { 0.0 }),
-        Activation::Tanh | Activation::Identity => into.copy_from_slice(gradient),
+        Activation::Tanh => each!(tanh_slope),
+        Activation::Identity => into.copy_from_slice(gradient),
     }
 }
 
@@ -106,6 +103,13 @@ fn gelu_tanh_slope(z: f32) -> f32 {
     let s = sigmoid(2.0 * TANH_FACTOR * (TANH_CUBE * z * z).mul_add(z, z));
     let inner = TANH_FACTOR * (3.0 * TANH_CUBE * z).mul_add(z, 1.0);
     (2.0 * z * s * (1.0 - s)).mul_add(inner, s)
+}
+
+/// `1 - tanh² z`
+#[inline(always)]
+fn tanh_slope(z: f32) -> f32 {
+    let value = tanh(z);
+    (-value).mul_add(value, 1.0)
 }
 
 /// Of `z σ(az)`: `s + a z s (1 - s)`

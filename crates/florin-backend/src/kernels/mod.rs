@@ -16,6 +16,7 @@ pub(crate) mod embedding;
 pub(crate) mod finite;
 pub(crate) mod float_math;
 pub(crate) mod gapless;
+pub(crate) mod hidden_rows;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;
 pub(crate) mod made;

@@ -8,8 +8,9 @@
 //! Difference: three levels instead of two, transformer blocks (or none) where the paper has recurrent encoders.
 
 use burn::prelude::*;
+use florin_backend::without_hidden;
 
-use crate::attention::pooling::{AttentionPooling, without_hidden};
+use crate::attention::pooling::AttentionPooling;
 use crate::config_error::{ConfigError, none_is_zero};
 use crate::{AttentionConfig, NormOrder, TransformerBlock, TransformerBlockConfig};
 
@@ -143,7 +144,7 @@ impl AttentionLevel {
 
     /// The parts after they have seen each other.
     fn seen(&self, parts: Tensor<3>, hidden: &Tensor<2, Bool>) -> Tensor<3> {
-        let parts = without_hidden(parts, Some(hidden));
+        let parts = without_hidden(parts, hidden.clone());
         match &self.block {
             Some(block) => block.forward(parts, Some(hidden.clone().unsqueeze_dims::<4>(&[1, 2])), None),
             None => parts,

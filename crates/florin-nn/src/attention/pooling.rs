@@ -8,7 +8,7 @@
 
 use burn::module::Param;
 use burn::prelude::*;
-use florin_backend::{Activation, AttentionOptions, attention, softmax};
+use florin_backend::{Activation, AttentionOptions, attention, softmax, without_hidden};
 
 use crate::Linear;
 use crate::initialise::normal;
@@ -34,7 +34,10 @@ impl AttentionPooling {
     /// - hidden: `[batch, seq]`, true for what must not be read, whatever stands there
     /// - output: `[batch, dim]`
     pub fn forward(&self, x: Tensor<3>, hidden: Option<Tensor<2, Bool>>) -> Tensor<2> {
-        let x = without_hidden(x, hidden.as_ref());
+        let x = match &hidden {
+            Some(hidden) => without_hidden(x, hidden.clone()),
+            None => x,
+        };
         let [batch, seq, dim] = x.dims();
         let key = self.keys(x.clone()).unsqueeze_dim::<4>(1);
         let value: Tensor<4> = x.unsqueeze_dim(1);
@@ -53,7 +56,10 @@ impl AttentionPooling {
     ///
     /// - x: `[batch, seq, dim]`, hidden and output: `[batch, seq]`
     pub fn weights(&self, x: Tensor<3>, hidden: Option<Tensor<2, Bool>>) -> Tensor<2> {
-        let x = without_hidden(x, hidden.as_ref());
+        let x = match &hidden {
+            Some(hidden) => without_hidden(x, hidden.clone()),
+            None => x,
+        };
         let [batch, seq, _] = x.dims();
         let scores = (self.keys(x) * self.context.val().unsqueeze()).sum_dim(2).reshape([batch, seq]);
         match hidden {
@@ -64,14 +70,5 @@ impl AttentionPooling {
 
     fn keys(&self, x: Tensor<3>) -> Tensor<3> {
         self.projection.forward_activated(x, Activation::Tanh)
-    }
-}
-
-/// Zeros in hidden places, with a gradient of zero: whatever stood there, NaN included.
-pub(crate) fn without_hidden(x: Tensor<3>, hidden: Option<&Tensor<2, Bool>>) -> Tensor<3> {
-    let shape = x.dims();
-    match hidden {
-        Some(hidden) => x.mask_fill(hidden.clone().unsqueeze_dim::<3>(2).expand(shape), 0.0),
-        None => x,
     }
 }

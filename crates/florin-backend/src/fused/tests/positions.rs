@@ -1,7 +1,7 @@
 //! What depends on places: rotations, soft spans, biases by distance; and sparse weights, which attention takes instead of a softmax.
 
 use super::*;
-use crate::{Pairing, Rotation, along_diagonals, log_reach, rotate, sparsemax};
+use crate::{Pairing, Rotation, along_diagonals, log_reach, rotate, sparsemax, without_hidden};
 
 /// Places from a number on, with angles that no two pairs share.
 fn rotation(pairing: Pairing, pairs: usize, first: usize, places: usize) -> Rotation {
@@ -69,6 +69,27 @@ fn rows_lie_along_diagonals_as_the_composed_ones_do() {
     for (heads, queries, keys) in [(1, 1, 1), (2, 3, 5), (3, 5, 3), (2, 1, 7), (2, 300, 130)] {
         let rows = pair([heads, queries + keys - 1], &device);
         compare!(format!("{heads} {queries} {keys}"), |rows| along_diagonals(rows, queries, keys), &device, rows);
+    }
+}
+
+#[test]
+fn hidden_rows_are_zero_whatever_stands_there() {
+    let device = device();
+    for (seq, dim, step) in [(1, 1, 1), (7, 5, 3), (90, 300, 2), (9, 4, 1000)] {
+        // Every so many rows of a batch of two; of the last case none but the first.
+        let marks: Vec<bool> = (0..2 * seq).map(|row| row % step == 0).collect();
+        let hidden = Tensor::<2, Bool>::from_data(TensorData::new(marks, [2, seq]), &device.clone().without_autodiff());
+        let x = pair([2, seq, dim], &device);
+        compare!(format!("{seq} {dim}"), |x: Tensor<3>| without_hidden(x, hidden.clone()), &device, x);
+        let torn =
+            x.fused.clone().detach().mask_fill(hidden.clone().unsqueeze_dim::<3>(2).expand([2, seq, dim]), f32::NAN);
+        let torn = torn.detach().require_grad();
+        let kept = without_hidden(torn.clone(), hidden.clone());
+        let gradients = (kept.clone() * x.fused.clone().detach()).sum().backward();
+        assert!(values(kept).iter().all(|x| x.is_finite()));
+        assert!(values(torn.grad(&gradients).expect("rows are tracked")).iter().all(|x| x.is_finite()));
+        let none = hidden.clone().bool_and(hidden.clone().bool_not());
+        assert_eq!(values(without_hidden(x.fused.clone(), none)), values(x.fused));
     }
 }
 
