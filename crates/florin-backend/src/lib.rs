@@ -33,11 +33,11 @@ pub use kernels::transpose::transpose;
 pub use mixed::in_mixed_precision;
 pub use operations::{
     AttentionOptions, activation, add_norm, attention, attention_of_sequences, cross_entropy, embedding, layer_norm,
-    linear, linear_activation, log_likelihood, log_softmax, product, smoothed_log_likelihood, softmax,
+    linear, linear_activation, log_likelihood, log_softmax, product, rows, smoothed_log_likelihood, softmax,
 };
 pub use optimiser::{adamw, sum_of_squares};
 pub use packed_weight::{PackedWeight, WeightFormat, packed_linear};
-pub use pairs::{directions, distances};
+pub use pairs::{angle_cosines, distances};
 pub use positions::{along_diagonals, log_reach, without_hidden};
 pub use rotation::{Pairing, Rotation, rotate};
 pub use spans::{FieldScores, span_costs};

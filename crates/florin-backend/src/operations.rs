@@ -217,12 +217,23 @@ pub fn log_softmax<const D: usize>(x: Tensor<D>, dim: usize) -> Tensor<D> {
 pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
     let [batch, seq] = ids.dims();
     let [_, dim] = table.dims();
-    let ids = ids.reshape([batch * seq]);
-    let rows = match serves(&table) {
+    rows(table, ids.reshape([batch * seq])).reshape([batch, seq, dim])
+}
+
+/// Rows of a table, or of anything: the same as [`embedding`] of one sequence.
+///
+/// # Shapes
+///
+/// - table: `[entries, dim]`, ids: `[count]`, output: `[count, dim]`
+///
+/// # Panics
+///
+/// If an id is no entry.
+pub fn rows(table: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
+    match serves(&table) {
         true => Tensor::from_dispatch(Dispatch::fused_embedding(table.into_dispatch(), ids.into_dispatch())),
         false => table.select(0, ids),
-    };
-    rows.reshape([batch, seq, dim])
+    }
 }
 
 /// The logarithm of the softmax of each row at its class.

@@ -4,6 +4,7 @@ use burn::backend::Dispatch;
 use burn::prelude::*;
 
 use crate::fused::{FusedPairs, serves};
+use crate::product;
 
 /// How far every row lies from every other; zero, without gradient, where two are the same.
 ///
@@ -17,19 +18,24 @@ pub fn distances(x: Tensor<2>) -> Tensor<2> {
     lengths(&differences(x))
 }
 
-/// From every row to every other, of length one; zero, without gradient, where two are the same.
+/// The cosine of the angle at the first of three rows between the second and the third; zero where two of them are one or the same.
 ///
 /// # Shapes
 ///
-/// - x: `[rows, dim]`, output: `[first row, second row, dim]`
-pub fn directions(x: Tensor<2>) -> Tensor<3> {
+/// - x: `[rows, dim]`, output: `[first row, second row, third row]`
+pub fn angle_cosines(x: Tensor<2>) -> Tensor<3> {
     if serves(&x) {
-        return Tensor::from_dispatch(Dispatch::fused_directions(x.into_dispatch()));
+        return Tensor::from_dispatch(Dispatch::fused_angle_cosines(x.into_dispatch()));
     }
+    let [rows, _] = x.dims();
     let differences = differences(x);
     let lengths = lengths(&differences);
     let same = lengths.clone().equal_elem(0.0);
-    differences / lengths.mask_fill(same, 1.0).unsqueeze_dim::<3>(2)
+    let directions = differences / lengths.mask_fill(same, 1.0).unsqueeze_dim::<3>(2);
+    let cosines = product(directions.clone(), directions.swap_dims(1, 2));
+    let one: Vec<bool> = (0..rows * rows).map(|place| place / rows == place % rows).collect();
+    let one = Tensor::<3, Bool>::from_data(TensorData::new(one, [1, rows, rows]), &cosines.device());
+    cosines.mask_fill(one.expand([rows; 3]), 0.0)
 }
 
 /// From the first to the second.

@@ -107,7 +107,7 @@ pub(crate) fn chosen(x: Tensor<3>, places: &[i32]) -> Tensor<3> {
     let [batch, seq, dim] = x.dims();
     let count = places.len();
     let places = Tensor::<1, Int>::from_data(TensorData::new(places.to_vec(), [count]), &x.device());
-    x.reshape([batch * seq, dim]).select(0, places).reshape([batch, count / batch, dim])
+    florin_backend::rows(x.reshape([batch * seq, dim]), places).reshape([batch, count / batch, dim])
 }
 
 #[cfg(test)]

@@ -175,7 +175,7 @@ fn remembered(memory: &Tensor<2>, asked: &Tensor<2, Int>, rows: &std::ops::Range
     let [_, dim] = memory.dims();
     let [_, candidates] = asked.dims();
     let places = asked.clone().narrow(0, rows.start, rows.len()).reshape([rows.len() * candidates]);
-    memory.clone().select(0, places).reshape([rows.len(), candidates, dim])
+    florin_backend::rows(memory.clone(), places).reshape([rows.len(), candidates, dim])
 }
 
 #[cfg(test)]

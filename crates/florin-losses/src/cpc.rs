@@ -11,7 +11,7 @@
 use std::ops::Range;
 
 use burn::prelude::*;
-use florin_backend::{KeyLists, RowTargets};
+use florin_backend::{KeyLists, RowTargets, rows};
 use florin_nn::Linear;
 
 use crate::contrast::Similarities;
@@ -150,8 +150,8 @@ impl CpcLoss {
                 Tensor::<1, Int>::from_data(TensorData::new(places, [count]), &flat.device())
             };
             let later = at(places.iter().map(|place| place + ahead as i32).collect());
-            let queries = projection.forward(context.clone().select(0, at(places)));
-            let (charged, right) = self.compare(queries, flat.clone().select(0, later), pack.len());
+            let queries = projection.forward(rows(context.clone(), at(places)));
+            let (charged, right) = self.compare(queries, rows(flat.clone(), later), pack.len());
             (sum, hits) = (sum + charged, hits + right);
         }
         let count = anchors.max(1) as f64;

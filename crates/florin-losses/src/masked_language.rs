@@ -7,7 +7,7 @@
 
 use burn::prelude::*;
 use burn::tensor::IndexingUpdateOp;
-use florin_backend::{product, with_gradient};
+use florin_backend::{product, rows, with_gradient};
 
 use crate::contrast::chunks;
 use crate::counting::{blanked, counted};
@@ -99,7 +99,7 @@ impl MaskedLanguageLoss {
         }
         let count = places.len();
         let places = Tensor::<1, Int>::from_data(TensorData::new(places, [count]), &hidden.device());
-        let some = hidden.clone().select(0, places.clone());
+        let some = rows(hidden.clone(), places.clone());
         let (loss, costs) = self.decoded(some, decoder, ids.reshape([batch * seq]).select(0, places.clone()));
         let costs = Tensor::<1>::zeros([batch * seq], &hidden.device()).cast(costs.dtype()).select_assign(
             0,

@@ -9,7 +9,7 @@
 use burn::module::Param;
 use burn::prelude::*;
 use burn::tensor::IndexingUpdateOp;
-use florin_backend::product;
+use florin_backend::{product, rows};
 
 use crate::LossError;
 use crate::counting::blanked;
@@ -134,7 +134,7 @@ fn quantised(
     let x = blanked(x, here.clone());
     let still = x.clone().detach();
     let ids = nearest(still.clone(), codes.clone().detach());
-    let chosen = blanked(codes.clone().select(0, ids.clone()), here);
+    let chosen = blanked(rows(codes.clone(), ids.clone()), here);
     let fixed = chosen.clone().detach();
     let [_, dim] = x.dims();
     let number = counts.clone().float().cast(x.dtype()).sum().clamp_min(1.0) * dim as f64;

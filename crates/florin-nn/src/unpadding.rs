@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use burn::prelude::*;
+use florin_backend::rows;
 
 use crate::{Conditions, Mask, TransformerBlock};
 
@@ -56,7 +57,7 @@ impl Unpadding {
     pub fn remove(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, seq, dim] = x.dims();
         assert_eq!([batch, seq], self.shape, "the batch that was unpadded");
-        x.reshape([batch * seq, dim]).select(0, self.places.clone()).unsqueeze_dim(0)
+        rows(x.reshape([batch * seq, dim]), self.places.clone()).unsqueeze_dim(0)
     }
 
     /// The tokens at their places, and zero in between.
@@ -70,7 +71,7 @@ impl Unpadding {
         let [batch, seq] = self.shape;
         let x: Tensor<2> = x.squeeze_dim(0);
         let nothing = Tensor::zeros([1, dim], (&x.device(), x.dtype()));
-        Tensor::cat(vec![x, nothing], 0).select(0, self.tokens.clone()).reshape([batch, seq, dim])
+        rows(Tensor::cat(vec![x, nothing], 0), self.tokens.clone()).reshape([batch, seq, dim])
     }
 
     /// Whether something is hidden between tokens of a row: without it they stand nearer to each other than before, which positions and

@@ -70,7 +70,7 @@ pub(crate) trait FusedOperations: Backend {
     /// See [`crate::softmax`] and [`crate::log_softmax`]; along the last dimension.
     fn fused_softmax(x: FloatTensor<Self>, form: Form) -> FloatTensor<Self>;
 
-    /// See [`crate::embedding`]; ids are `[rows]`.
+    /// See [`crate::rows`].
     fn fused_embedding(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self>;
 
     /// See [`crate::smoothed_log_likelihood`].

@@ -16,8 +16,8 @@ pub(crate) trait FusedPairs: Backend {
     /// See [`crate::distances`].
     fn fused_distances(x: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// See [`crate::directions`].
-    fn fused_directions(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`crate::angle_cosines`].
+    fn fused_angle_cosines(x: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// The ways back.
@@ -29,12 +29,8 @@ pub(crate) trait PairGradients: FusedPairs {
         gradient: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
-    /// The gradient of the rows from that of their directions.
-    fn directions_backward(
-        x: FloatTensor<Self>,
-        directions: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-    ) -> FloatTensor<Self>;
+    /// The gradient of the rows from that of their cosines.
+    fn angle_cosines_backward(x: FloatTensor<Self>, gradient: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 impl FusedPairs for Flex {
@@ -44,10 +40,10 @@ impl FusedPairs for Flex {
         tensor(pairs::distances(numbers(&x), columns(&x)), [rows, rows])
     }
 
-    fn fused_directions(x: FloatTensor<Flex>) -> FloatTensor<Flex> {
+    fn fused_angle_cosines(x: FloatTensor<Flex>) -> FloatTensor<Flex> {
         let x = dense(x);
         let rows = x.layout().shape()[0];
-        tensor(pairs::directions(numbers(&x), columns(&x)), [rows, rows, columns(&x)])
+        tensor(pairs::cosines(numbers(&x), columns(&x)), [rows, rows, rows])
     }
 }
 
@@ -62,14 +58,9 @@ impl PairGradients for Flex {
         tensor(found, x.layout().shape().clone())
     }
 
-    fn directions_backward(
-        x: FloatTensor<Flex>,
-        directions: FloatTensor<Flex>,
-        gradient: FloatTensor<Flex>,
-    ) -> FloatTensor<Flex> {
+    fn angle_cosines_backward(x: FloatTensor<Flex>, gradient: FloatTensor<Flex>) -> FloatTensor<Flex> {
         let (x, gradient) = (dense(x), dense(gradient));
-        let found = pairs::directions_backward(numbers(&x), columns(&x), numbers(&directions), numbers(&gradient));
-        tensor(found, x.layout().shape().clone())
+        tensor(pairs::cosines_backward(numbers(&x), columns(&x), numbers(&gradient)), x.layout().shape().clone())
     }
 }
 
@@ -84,12 +75,12 @@ impl<B: Backend + PairGradients, C: CheckpointStrategy> FusedPairs for Autodiff<
         }
     }
 
-    fn fused_directions(x: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn fused_angle_cosines(x: FloatTensor<Self>) -> FloatTensor<Self> {
         let nodes = [x.node()];
         let x = x.into_primitive();
-        let output = B::fused_directions(x.clone());
-        match DirectionsBackward.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prepared) => prepared.finish((x, output.clone()), output),
+        let output = B::fused_angle_cosines(x.clone());
+        match AngleCosinesBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => prepared.finish(x, output),
             OpsKind::UnTracked(prepared) => prepared.finish(output),
         }
     }
@@ -112,17 +103,16 @@ impl<B: Backend + PairGradients> Backward<B, 1> for DistancesBackward {
 }
 
 #[derive(Debug)]
-struct DirectionsBackward;
+struct AngleCosinesBackward;
 
-impl<B: Backend + PairGradients> Backward<B, 1> for DirectionsBackward {
-    /// The rows and their directions.
-    type State = (FloatTensor<B>, FloatTensor<B>);
+impl<B: Backend + PairGradients> Backward<B, 1> for AngleCosinesBackward {
+    /// The rows.
+    type State = FloatTensor<B>;
 
     fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let gradient = gradients.consume::<B>(&ops.node);
-        let (x, directions) = ops.state;
         if let [Some(parent)] = ops.parents {
-            gradients.register::<B>(parent.id, B::directions_backward(x, directions, gradient));
+            gradients.register::<B>(parent.id, B::angle_cosines_backward(ops.state, gradient));
         }
     }
 }

@@ -1,9 +1,10 @@
-//! How far rows lie from each other, in which direction, and the gradients of both.
+//! How far rows lie from each other and at which angles, and the gradients of both. Differences of all pairs are never in memory at once.
 
 use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::made::made;
+use super::product::{Existing, Matrix, Threads, multiply};
 use super::rows::{dot, sum_of_differences};
 
 /// Rows whose pairs one task takes on the way back. Sums are added up in their order, whatever the number of threads.
@@ -21,25 +22,6 @@ fn lengths(x: &[f32], columns: usize, first: usize, output: &mut [f32]) {
     for (one, output) in x[first * columns..].chunks_exact(columns).zip(output.chunks_exact_mut(rows)) {
         for (output, other) in output.iter_mut().zip(x.chunks_exact(columns)) {
             *output = sum_of_differences(other, one, |difference| difference * difference).sqrt();
-        }
-    }
-}
-
-/// From the first row of every pair to the second, `[rows, rows, columns]`, each of length one; zero where rows are the same.
-pub(crate) fn directions(x: &[f32], columns: usize) -> Vec<f32> {
-    let rows = x.len() / columns.max(1);
-    let of_row = rows * columns;
-    made(rows * of_row, of_row, |first, output| point(x, columns, first / of_row.max(1), output))
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
-fn point(x: &[f32], columns: usize, first: usize, output: &mut [f32]) {
-    for (one, output) in x[first * columns..].chunks_exact(columns).zip(output.chunks_exact_mut(x.len())) {
-        for (output, other) in output.chunks_exact_mut(columns).zip(x.chunks_exact(columns)) {
-            let inverse = inverse(sum_of_differences(other, one, |difference| difference * difference).sqrt());
-            for ((output, other), one) in output.iter_mut().zip(other).zip(one) {
-                *output = (other - one) * inverse;
-            }
         }
     }
 }
@@ -81,12 +63,57 @@ fn pull(x: &[f32], columns: usize, row: usize, by: impl Fn(usize) -> f32, found:
     }
 }
 
-/// The gradient of the rows from the directions and theirs.
-pub(crate) fn directions_backward(x: &[f32], columns: usize, directions: &[f32], gradient: &[f32]) -> Vec<f32> {
-    let of_task = ROWS * x.len().max(1);
-    let tasks = directions.par_chunks(of_task).zip(gradient.par_chunks(of_task)).enumerate();
-    let parts: Vec<Vec<f32>> =
-        tasks.map(|(task, (directions, gradient))| turn(x, columns, task * ROWS, directions, gradient)).collect();
+/// The cosine of the angle at the first of three rows between the second and the third, `[rows, rows, rows]`; zero where two of them are the same.
+pub(crate) fn cosines(x: &[f32], columns: usize) -> Vec<f32> {
+    let rows = x.len() / columns.max(1);
+    let square = (rows * rows).max(1);
+    made(rows * rows * rows, square, |place, output| {
+        let first = place / square;
+        let (mut directions, mut lengths) = (vec![0f32; x.len()], vec![0f32; rows]);
+        point(x, columns, first, &mut directions, &mut lengths);
+        let mut stripe = vec![0f32; STRIPE * rows];
+        // What stands above the diagonal stands below it too, and is multiplied in the stripes that cross it alone.
+        for from in (0..rows).step_by(STRIPE) {
+            let to = rows.min(from + STRIPE);
+            let left = Matrix::new(&directions[from * columns..to * columns], to - from, columns);
+            let right = Matrix::new(&directions[..to * columns], to, columns).transposed();
+            let stripe = &mut stripe[..(to - from) * to];
+            multiply(stripe, left, right, 1.0, Existing::Replace, Threads::One);
+            for (second, stripe) in (from..to).zip(stripe.chunks_exact(to)) {
+                output[second * rows..][..second].copy_from_slice(&stripe[..second]);
+                output[second * rows + second] = 0.0;
+            }
+        }
+        for second in 0..rows {
+            for third in second + 1..rows {
+                output[second * rows + third] = output[third * rows + second];
+            }
+        }
+    })
+}
+
+/// Rows of a stripe.
+const STRIPE: usize = 16;
+
+/// From one row to every other, each of length one, and how far they are; zero to what is the same.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
+fn point(x: &[f32], columns: usize, first: usize, directions: &mut [f32], lengths: &mut [f32]) {
+    let one = &x[first * columns..][..columns];
+    let rows = directions.chunks_exact_mut(columns).zip(lengths).zip(x.chunks_exact(columns));
+    for ((direction, length), other) in rows {
+        *length = sum_of_differences(other, one, |difference| difference * difference).sqrt();
+        let inverse = inverse(*length);
+        for ((direction, other), one) in direction.iter_mut().zip(other).zip(one) {
+            *direction = (other - one) * inverse;
+        }
+    }
+}
+
+/// The gradient of the rows from that of their cosines.
+pub(crate) fn cosines_backward(x: &[f32], columns: usize, gradient: &[f32]) -> Vec<f32> {
+    let rows = x.len() / columns.max(1);
+    let tasks = gradient.par_chunks((ROWS * rows * rows).max(1)).enumerate();
+    let parts: Vec<Vec<f32>> = tasks.map(|(task, gradient)| turn_all(x, columns, task * ROWS, gradient)).collect();
     let mut found = vec![0f32; x.len()];
     for part in parts {
         found.iter_mut().zip(part).for_each(|(found, part)| *found += part);
@@ -94,30 +121,41 @@ pub(crate) fn directions_backward(x: &[f32], columns: usize, directions: &[f32],
     found
 }
 
-/// What the pairs of some first rows add to the gradient of all rows: of a direction only what is across it turns it.
-#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
-fn turn(x: &[f32], columns: usize, first: usize, directions: &[f32], gradient: &[f32]) -> Vec<f32> {
+/// What the angles at some first rows add to the gradient of all rows.
+fn turn_all(x: &[f32], columns: usize, first: usize, gradient: &[f32]) -> Vec<f32> {
+    let rows = x.len() / columns;
     let mut found = vec![0f32; x.len()];
-    let mut of_first = vec![0f32; columns];
-    let firsts = directions.chunks_exact(x.len()).zip(gradient.chunks_exact(x.len()));
-    for (row, (directions, gradient)) in (first..).zip(firsts) {
-        let one = &x[row * columns..][..columns];
-        of_first.fill(0.0);
-        let seconds = directions.chunks_exact(columns).zip(gradient.chunks_exact(columns));
-        for ((direction, gradient), (other, found)) in
-            seconds.zip(x.chunks_exact(columns).zip(found.chunks_exact_mut(columns)))
-        {
-            let inverse = inverse(sum_of_differences(other, one, |difference| difference * difference).sqrt());
-            let along = dot(direction, gradient);
-            for (((found, of_first), direction), gradient) in
-                found.iter_mut().zip(&mut of_first).zip(direction).zip(gradient)
-            {
-                let across = (gradient - direction * along) * inverse;
-                *found += across;
-                *of_first -= across;
+    let (mut directions, mut lengths) = (vec![0f32; x.len()], vec![0f32; rows]);
+    let (mut both, mut slopes) = (vec![0f32; rows * rows], vec![0f32; x.len()]);
+    for (first, gradient) in (first..).zip(gradient.chunks_exact(rows * rows)) {
+        point(x, columns, first, &mut directions, &mut lengths);
+        // Either way round, and nothing of what is zero by definition.
+        for second in 0..rows {
+            for third in 0..rows {
+                both[second * rows + third] = gradient[second * rows + third] + gradient[third * rows + second];
             }
+            both[second * rows + second] = 0.0;
         }
-        found[row * columns..][..columns].iter_mut().zip(&of_first).for_each(|(found, of_first)| *found += of_first);
+        let (left, right) = (Matrix::new(&both, rows, rows), Matrix::new(&directions, rows, columns));
+        multiply(&mut slopes, left, right, 1.0, Existing::Replace, Threads::One);
+        turn(columns, first, &directions, &lengths, &slopes, &mut found);
     }
     found
+}
+
+/// What the gradients of directions from one row add to that of all rows: of a direction only what is across it turns it.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
+fn turn(columns: usize, first: usize, directions: &[f32], lengths: &[f32], slopes: &[f32], found: &mut [f32]) {
+    let mut of_first = vec![0f32; columns];
+    let rows = directions.chunks_exact(columns).zip(lengths).zip(slopes.chunks_exact(columns));
+    for (((direction, length), slope), found) in rows.zip(found.chunks_exact_mut(columns)) {
+        let (inverse, along) = (inverse(*length), dot(direction, slope));
+        let numbers = found.iter_mut().zip(&mut of_first).zip(direction.iter().zip(slope));
+        for ((found, of_first), (direction, slope)) in numbers {
+            let across = (slope - direction * along) * inverse;
+            *found += across;
+            *of_first -= across;
+        }
+    }
+    found[first * columns..][..columns].iter_mut().zip(&of_first).for_each(|(found, of_first)| *found += of_first);
 }

@@ -8,7 +8,7 @@
 //! counting those that are zero by definition.
 
 use burn::prelude::*;
-use florin_backend::{Counting, directions, distances, huber_differences, product};
+use florin_backend::{Counting, angle_cosines, distances, huber_differences};
 
 use crate::LossError;
 use crate::error::check;
@@ -60,16 +60,13 @@ impl RelationDistillation {
         let sides = [student, teacher.detach()];
         let pairs = (batch * batch.saturating_sub(1)).max(1);
         let triples = (pairs * batch.saturating_sub(2)).max(1);
-        let device = sides[0].device();
-        let all = |rows: usize| Tensor::<1, Bool>::full([rows], true, &device);
+        let all = Counting::rows(Tensor::full([batch], true, &sides[0].device()));
         let [student, teacher] = sides.clone().map(scaled_distances);
-        let gaps = huber_differences(student, teacher, Counting::rows(all(batch)));
+        let gaps = huber_differences(student, teacher, all.clone());
         let distance = gaps.sum() / pairs as f64;
         let angle = if self.angle > 0.0 {
-            let columns = Some(different_seconds(batch, &device));
-            let [student, teacher] = sides.map(cosines);
-            let rows = all(batch * batch);
-            huber_differences(student, teacher, Counting { rows, columns }).sum() / triples as f64
+            let [student, teacher] = sides.map(|x| angle_cosines(x).reshape([batch, batch * batch]));
+            huber_differences(student, teacher, all).sum() / triples as f64
         } else {
             distance.zeros_like()
         };
@@ -87,26 +84,13 @@ fn scaled_distances(x: Tensor<2>) -> Tensor<2> {
     lengths / mean.clamp_min(1e-12).unsqueeze()
 }
 
-/// Cosine of the angle at the first sample between the second and the third, `[batch · batch, batch]`.
-fn cosines(x: Tensor<2>) -> Tensor<2> {
-    let [batch, _] = x.dims();
-    let directions = directions(x);
-    product(directions.clone(), directions.swap_dims(1, 2)).reshape([batch * batch, batch])
-}
-
-/// True where the second and the third of a triple differ, `[batch · batch, batch]`. Where the first is one of them there is no angle, and both cosines
-/// are zero.
-fn different_seconds(batch: usize, device: &Device) -> Tensor<2, Bool> {
-    let marks: Vec<bool> = (0..batch * batch).map(|place| place / batch != place % batch).collect();
-    let marks = Tensor::<3, Bool>::from_data(TensorData::new(marks, [1, batch, batch]), device);
-    marks.expand([batch, batch, batch]).reshape([batch * batch, batch])
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use florin_backend::product;
+
     use crate::checking::{device, double, gradient, noise, number, single, slopes, values};
 
     fn distilled(student: Tensor<2>, teacher: Tensor<2>) -> RelationDistillationParts {

@@ -171,6 +171,7 @@ impl DocumentModel {
 fn mean_of_pieces(pieces: Tensor<3>, index: Tensor<1, Int>, weight: Tensor<3>) -> Tensor<3> {
     let [windows, seq, dim] = pieces.dims();
     let [rows, words, per_word] = weight.dims();
-    let picked = pieces.reshape([windows * seq, dim]).select(0, index).reshape([rows, words, per_word, dim]);
+    let picked =
+        florin_backend::rows(pieces.reshape([windows * seq, dim]), index).reshape([rows, words, per_word, dim]);
     (picked * weight.unsqueeze_dim::<4>(3)).sum_dim(2).reshape([rows, words, dim])
 }

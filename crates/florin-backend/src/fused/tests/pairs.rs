@@ -1,31 +1,33 @@
 //! Every row beside every other.
 
 use super::*;
-use crate::{directions, distances};
+use crate::{angle_cosines, distances};
 
 #[test]
-fn distances_and_directions_are_the_composed_ones() {
+fn distances_and_angles_are_the_composed_ones() {
     let device = device();
     for (rows, dim) in [(1, 1), (2, 3), (9, 17), (21, 64)] {
         let x = pair([rows, dim], &device);
         if rows > 1 {
             compare!(format!("distances {rows} {dim}"), distances, &device, x);
-            // In one dimension directions are signs, and have no gradient.
-            compare!(format!("directions {rows} {dim}"), directions, &device, x);
+            compare!(format!("angles {rows} {dim}"), angle_cosines, &device, x);
         }
         assert_eq!(values(distances(x.fused.clone())).iter().step_by(rows + 1).sum::<f64>(), 0.0);
     }
 }
 
 #[test]
-fn the_same_row_twice_has_no_direction_and_no_gradient() {
+fn the_same_row_twice_has_no_angle_and_no_gradient() {
     let device = device();
     let numbers = TensorData::new(vec![0.5f32, -1.0, 0.5, -1.0, 2.0, 1.0], [3, 2]);
     let x = Tensor::<2>::from_data(numbers, &device).require_grad();
-    let loss = distances(x.clone()).sum() + directions(x.clone()).narrow(0, 0, 1).sum();
+    let loss = distances(x.clone()).sum() + angle_cosines(x.clone()).sum();
     let found = values(x.grad(&loss.backward()).expect("rows are tracked"));
     assert!(found.iter().all(|slope| slope.is_finite()), "{found:?}");
-    assert_eq!(values(directions(x).narrow(0, 0, 1).narrow(1, 1, 1)), [0.0, 0.0]);
+    let cosines = values(angle_cosines(x));
+    // At the first between the third and itself, and where the first is met again; at the third both are in the same direction.
+    assert_eq!([cosines[2], cosines[5], cosines[8]], [0.0; 3]);
+    assert!((cosines[9 * 2 + 1] - 1.0).abs() < 1e-6, "{cosines:?}");
 }
 
 #[test]
