@@ -34,8 +34,11 @@ FEWEST = 5
 # An engine that is very slow (bf16 on a processor without it) is not waited for beyond so many times its time.
 PATIENCE = 10
 TOLD = 16
+TEXTS_AT_ONCE = 128
 WARM_UP = 0.2
 END_OF_TEXT = 49_407
+# What names processors that multiply bfloat16, in Linux's words.
+BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 MINILM = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
 PATCHES = {"vision_config": {"patch_size": 32}}
@@ -147,6 +150,21 @@ def graph(folder: Path, case: str) -> None:
         quantize_dynamic(single, small, weight_type=QuantType.QInt8)
 
 
+class Skipped(Exception):
+    """An engine of which this machine tells nothing."""
+
+
+def with_bfloat16(make: Callable) -> Callable:
+    """The same where the processor has bfloat16: elsewhere PyTorch imitates it, several times slower than f32, which is no rival."""
+
+    def checked() -> object:
+        if not BFLOAT16 & set(Path("/proc/cpuinfo").read_text().split()):
+            raise Skipped("this processor does not multiply bfloat16, and PyTorch imitates it")
+        return make()
+
+    return checked
+
+
 def timed(call: Callable[[], object], seconds: float) -> dict:
     """A warm-up, then calls until the time is over and at least five, or two of something slow: as `florin bench` has it."""
     began = time.perf_counter()
@@ -201,7 +219,7 @@ def callers(folder: Path, case: str, threads: int) -> Iterator[tuple[str, Callab
 
     yield "torch", lambda: in_torch(torch.float32, False)
     yield "onnxruntime", lambda: in_runtime("f32")
-    yield "torch-bf16", lambda: in_torch(torch.bfloat16, False)
+    yield "torch-bf16", with_bfloat16(lambda: in_torch(torch.bfloat16, False))
     yield "onnxruntime-int8", lambda: in_runtime("int8")
     yield "torch-compile", lambda: in_torch(torch.float32, True)
 
@@ -242,25 +260,69 @@ def images(folder: Path, case: str, seconds: float, threads: int) -> Iterator[tu
         yield engine, run
 
 
-def queries(folder: Path, _case: str, seconds: float, _threads: int) -> Iterator[tuple[str, Callable[[], dict]]]:
-    """Texts to vectors by sentence-transformers, tokenising included; batches of 128, the best of 32 to 256 here."""
+class Mean(torch.nn.Module):
+    """The mean of the last layer over what is no padding."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        kept = mask[..., None].float()
+        return (states * kept).sum(1) / kept.sum(1)
+
+
+def queries(folder: Path, case: str, seconds: float, threads: int) -> Iterator[tuple[str, Callable[[], dict]]]:
+    """Texts to vectors, tokenising included, by sentence-transformers and by ONNX Runtime: batches of 128 by length, the best of 32 to 256 here."""
     import pandas
 
     data, cache = os.environ.get("FLORIN_DATA"), os.environ.get("FLORIN_CACHE", str(Path.home() / ".cache/florin"))
     if not data:
         return
-    texts = pandas.read_parquet(Path(data) / "banking77/train.parquet")["text"].tolist()
+    texts, minilm = pandas.read_parquet(Path(data) / "banking77/train.parquet")["text"].tolist(), str(Path(cache) / "models/minilm")
 
-    def run(precision: str) -> dict:
+    def in_sentence_transformers() -> dict:
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.models import Pooling, Transformer
 
-        words = Transformer(str(Path(cache) / "models/minilm"), max_seq_length=512)
+        words = Transformer(minilm, max_seq_length=512)
         model = SentenceTransformer(modules=[words, Pooling(384, pooling_mode="mean")], device="cpu")
-        model = model.bfloat16() if precision == "bf16" else model
-        return timed(lambda: model.encode(texts, batch_size=128, show_progress_bar=False), seconds)
+        return timed(lambda: model.encode(texts, batch_size=TEXTS_AT_ONCE, show_progress_bar=False), seconds)
 
-    yield "sentence-transformers", lambda: run("f32")
+    def in_runtime(kind: str) -> dict:
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        single, small = folder / f"{case}.onnx", folder / f"{case}.int8.onnx"
+        if not small.exists():
+            export_of_any_length(minilm, single)
+            quantize_dynamic(single, small, weight_type=QuantType.QInt8)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(minilm)
+        runtime, order = session(folder, case, kind, threads), np.argsort([len(text) for text in texts])
+
+        def all_of_them() -> np.ndarray:
+            vectors = np.zeros((len(texts), 384), np.float32)
+            for first in range(0, len(order), TEXTS_AT_ONCE):
+                places = order[first : first + TEXTS_AT_ONCE]
+                given = tokenizer([texts[place] for place in places], padding=True, truncation=True, max_length=512, return_tensors="np")
+                given = {"ids": given["input_ids"].astype(np.int64), "mask": given["attention_mask"].astype(np.int64)}
+                vectors[places] = runtime.run(None, given)[0]
+            return vectors
+
+        return timed(all_of_them, seconds)
+
+    yield "sentence-transformers", in_sentence_transformers
+    yield "onnxruntime", lambda: in_runtime("f32")
+    yield "onnxruntime-int8", lambda: in_runtime("int8")
+
+
+def export_of_any_length(model: str, into: Path) -> None:
+    """Writes a sentence encoder for texts of any number and length."""
+    mean = Mean(transformers.AutoModel.from_pretrained(model, attn_implementation="eager")).eval()
+    given = transformers.AutoTokenizer.from_pretrained(model)(["a b c", "two of them"], padding=True, return_tensors="pt")
+    axes = {name: {0: "batch", 1: "seq"} for name in ["ids", "mask"]}
+    inputs = (given["input_ids"], given["attention_mask"])
+    torch.onnx.export(mean, inputs, str(into), input_names=list(axes), dynamic_axes=axes, dynamo=False, opset_version=17)
 
 
 def training(folder: Path, case: str, seconds: float, _threads: int) -> Iterator[tuple[str, Callable[[], dict]]]:
@@ -301,7 +363,7 @@ def training(folder: Path, case: str, seconds: float, _threads: int) -> Iterator
 
     yield "torch", lambda: steps(False)
     yield "torch-compile", lambda: steps(True)
-    yield "torch-bf16", lambda: steps(False, mixed=True)
+    yield "torch-bf16", with_bfloat16(lambda: steps(False, mixed=True))
 
 
 def main() -> None:
@@ -326,6 +388,8 @@ def main() -> None:
             continue
         try:
             found = run()
+        except Skipped as reason:
+            found = {"skipped": str(reason)}
         except Exception as error:  # An engine that cannot is a result: which, and why.
             found = {"failed": f"{type(error).__name__}: {error}"[:300]}
         print(json.dumps({"case": case, "engine": engine, **found}), flush=True)

@@ -15,24 +15,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pandas
-import torch
+from models import export_of_any_length
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoTokenizer
 
 BATCH = 32
-
-
-class Mean(torch.nn.Module):
-    """The mean of the last layer over what is no padding."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
-        kept = mask[..., None].float()
-        return (states * kept).sum(1) / kept.sum(1)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -42,15 +29,11 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 def main() -> None:
     folder, texts, vectors = sys.argv[1:]
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = Mean(AutoModel.from_pretrained(folder, attn_implementation="eager")).eval()
     texts, exact = pandas.read_parquet(texts)["text"].tolist(), unit(np.load(vectors))
     order = np.argsort([len(text) for text in texts])
     with tempfile.TemporaryDirectory() as made:
         single, usual, careful = (str(Path(made) / f"{name}.onnx") for name in ["f32", "int8", "int8, by outputs, seven bits"])
-        given = tokenizer(["a b c", "two of them"], padding=True, return_tensors="pt")
-        axes = {name: {0: "batch", 1: "seq"} for name in ["ids", "mask"]}
-        inputs = (given["input_ids"], given["attention_mask"])
-        torch.onnx.export(model, inputs, single, input_names=list(axes), dynamic_axes=axes, dynamo=False, opset_version=17)
+        export_of_any_length(folder, Path(single))
         quantize_dynamic(single, usual, weight_type=QuantType.QInt8)
         quantize_dynamic(single, careful, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
         for path in [single, usual, careful]:

@@ -17,7 +17,7 @@ use crate::shell::{output, python_with_torch, root, run};
 /// How often each side has its turn.
 const TURNS: usize = 2;
 /// Seconds of timing for a case and engine in a turn.
-const SECONDS: &str = "5";
+const SECONDS: &str = "3";
 /// Threads of all sides, so that a larger machine compares the same.
 const THREADS: &str = "2";
 /// The largest difference between answers in f32, as a share of the largest number.
