@@ -61,10 +61,10 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
 pub(crate) fn tanh(x: f32) -> f32 {
     let square = x * x;
     let series = -5.704_988_7e-3_f32;
-    let series = series.mul_add(square, 2.063_908_9e-2);
+    let series = series.mul_add(square, 2.063_909e-2);
     let series = series.mul_add(square, -5.373_971_6e-2);
     let series = series.mul_add(square, 1.333_144_2e-1);
-    let series = series.mul_add(square, -3.333_328_2e-1);
+    let series = series.mul_add(square, -3.333_328e-1);
     let near = (series * square).mul_add(x, x);
     let size = x.abs();
     let far = (1.0 - 2.0 / (exp(2.0 * size) + 1.0)).copysign(x);
@@ -108,7 +108,7 @@ pub(crate) fn ln(x: f32) -> f32 {
     // ln 2 in two parts, the first of which times an exponent is exact.
     let value = exponent.mul_add(0.693_359_4, exponent.mul_add(-2.121_944_4e-4, rest));
     // What is no number stays none.
-    if x <= 0.0 { f32::NEG_INFINITY } else { value + (x - x) }
+    if x <= 0.0 { f32::NEG_INFINITY } else { value + x * 0.0 }
 }
 
 #[cfg(test)]
