@@ -19,7 +19,7 @@ pub(crate) enum Form {
     Share,
     /// `x - ln Σ e^x`
     Logarithm,
-    /// The nearest point of the simplex, see [`crate::sparsemax`]; zeros where all is minus infinity.
+    /// The nearest point of the simplex, see [`crate::sparsemax()`]; zeros where all is minus infinity.
     Sparse,
 }
 
