@@ -91,8 +91,8 @@ pub struct Conditions {
     pub scale: Option<f64>,
     /// Which keys near its own place a query sees; all unless given.
     pub window: Option<SlidingWindow>,
-    /// Lengths of sequences that lie end to end in the only row, each seeing itself alone ([`crate::Unpadding`]) and its places counted
-    /// from its own beginning; nothing is hidden there, and nothing biased.
+    /// Lengths of sequences that lie end to end in the only row, each seeing itself alone ([`crate::Unpadding`]); nothing is hidden
+    /// there, and nothing biased. Positions are rotated by places in the row: a product knows only how far apart two are.
     pub sequences: Option<Arc<[usize]>>,
 }
 
@@ -278,10 +278,7 @@ impl Conditions {
     fn rotated(&self, both: [Tensor<4>; 2], places: Range<i64>) -> [Tensor<4>; 2] {
         let Some(rotary) = self.rotary else { return both };
         let [_, _, _, head_dim] = both[0].dims();
-        let angles = match &self.sequences {
-            Some(lengths) => rotary.angles(lengths.iter().flat_map(|&length| 0..length as i64), head_dim),
-            None => rotary.angles(places, head_dim),
-        };
+        let angles = rotary.angles(places, head_dim);
         both.map(|x| {
             let [_, _, seq, _] = x.dims();
             rotate(x, &angles.last(seq))
