@@ -76,7 +76,13 @@ pub(crate) fn tanh(x: f32) -> f32 {
 #[inline(always)]
 pub(crate) fn ln_one_plus(x: f32) -> f32 {
     let part = x / (2.0 + x);
-    let square = part * part;
+    twice_inverse_tanh(part)
+}
+
+/// `2 artanh x` for x up to a third, by its series.
+#[inline(always)]
+fn twice_inverse_tanh(x: f32) -> f32 {
+    let square = x * x;
     let series = 1.0 / 15.0_f32;
     let series = series.mul_add(square, 1.0 / 13.0);
     let series = series.mul_add(square, 1.0 / 11.0);
@@ -84,7 +90,7 @@ pub(crate) fn ln_one_plus(x: f32) -> f32 {
     let series = series.mul_add(square, 1.0 / 7.0);
     let series = series.mul_add(square, 1.0 / 5.0);
     let series = series.mul_add(square, 1.0 / 3.0);
-    let twice = part + part;
+    let twice = x + x;
     (series * square).mul_add(twice, twice)
 }
 
@@ -97,14 +103,7 @@ pub(crate) fn ln(x: f32) -> f32 {
     let exponent = ((shifted as i32) >> 23) as f32;
     let above_one = f32::from_bits((shifted & 0x007f_ffff).wrapping_add(0x3f35_04f3)) - 1.0;
     let part = above_one / (2.0 + above_one);
-    let square = part * part;
-    let series = 1.0 / 11.0_f32;
-    let series = series.mul_add(square, 1.0 / 9.0);
-    let series = series.mul_add(square, 1.0 / 7.0);
-    let series = series.mul_add(square, 1.0 / 5.0);
-    let series = series.mul_add(square, 1.0 / 3.0);
-    let twice = part + part;
-    let rest = (series * square).mul_add(twice, twice);
+    let rest = twice_inverse_tanh(part);
     // ln 2 in two parts, the first of which times an exponent is exact.
     let value = exponent.mul_add(0.693_359_4, exponent.mul_add(-2.121_944_4e-4, rest));
     // What is no number stays none.

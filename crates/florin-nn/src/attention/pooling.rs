@@ -34,10 +34,7 @@ impl AttentionPooling {
     /// - hidden: `[batch, seq]`, true for what must not be read, whatever stands there
     /// - output: `[batch, dim]`
     pub fn forward(&self, x: Tensor<3>, hidden: Option<Tensor<2, Bool>>) -> Tensor<2> {
-        let x = match &hidden {
-            Some(hidden) => without_hidden(x, hidden.clone()),
-            None => x,
-        };
+        let x = seen(x, hidden.as_ref());
         let [batch, seq, dim] = x.dims();
         let key = self.keys(x.clone()).unsqueeze_dim::<4>(1);
         let value: Tensor<4> = x.unsqueeze_dim(1);
@@ -56,10 +53,7 @@ impl AttentionPooling {
     ///
     /// - x: `[batch, seq, dim]`, hidden and output: `[batch, seq]`
     pub fn weights(&self, x: Tensor<3>, hidden: Option<Tensor<2, Bool>>) -> Tensor<2> {
-        let x = match &hidden {
-            Some(hidden) => without_hidden(x, hidden.clone()),
-            None => x,
-        };
+        let x = seen(x, hidden.as_ref());
         let [batch, seq, _] = x.dims();
         let scores = (self.keys(x) * self.context.val().unsqueeze()).sum_dim(2).reshape([batch, seq]);
         match hidden {
@@ -70,5 +64,12 @@ impl AttentionPooling {
 
     fn keys(&self, x: Tensor<3>) -> Tensor<3> {
         self.projection.forward_activated(x, Activation::Tanh)
+    }
+}
+
+fn seen(x: Tensor<3>, hidden: Option<&Tensor<2, Bool>>) -> Tensor<3> {
+    match hidden {
+        Some(hidden) => without_hidden(x, hidden.clone()),
+        None => x,
     }
 }
