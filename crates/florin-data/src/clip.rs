@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use image::codecs::gif::GifDecoder;
 use image::{AnimationDecoder, Frames, ImageDecoder, Limits};
+use rayon::prelude::*;
 use serde::Deserialize;
 
 use crate::DataError;
@@ -94,7 +95,9 @@ fn of_folder(path: &Path, count: usize) -> Result<Vec<Pixels>, DataError> {
         return Err(DataError::clip(path, format!("no pictures in it; known: .{}", FRAME_EXTENSIONS.join(", ."))));
     }
     files.sort();
-    spread(files.len(), count).into_iter().map(|frame| decode_rgb(&files[frame])).collect()
+    let frames: Vec<_> =
+        spread(files.len(), count).into_par_iter().with_max_len(1).map(|frame| decode_rgb(&files[frame])).collect();
+    frames.into_iter().collect()
 }
 
 fn of_gif(path: &Path, count: usize) -> Result<Vec<Pixels>, DataError> {

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -158,6 +159,12 @@ impl ImageProcessor {
         })
     }
 
+    /// Picture files as the model's numbers, each by the next thread that is free. The error is that of the first in order that has one.
+    pub fn prepare_files<P: AsRef<Path> + Sync>(&self, paths: &[P]) -> Result<Vec<PixelValues>, DataError> {
+        let prepared: Vec<_> = paths.par_iter().with_max_len(1).map(|path| self.prepare_file(path.as_ref())).collect();
+        prepared.into_iter().collect()
+    }
+
     /// A picture's file as the model's numbers.
     pub fn prepare_file(&self, path: &Path) -> Result<PixelValues, DataError> {
         let pixels = decode_rgb(path)?;
@@ -166,6 +173,11 @@ impl ImageProcessor {
             return Err(DataError::picture(path, format!("it would become {width} x {height} pixels: too narrow")));
         }
         Ok(self.prepare(&pixels))
+    }
+
+    /// [`Self::prepare`] of each of some pictures, by all threads.
+    pub fn prepare_all(&self, pictures: &[Pixels]) -> Vec<PixelValues> {
+        pictures.par_iter().with_max_len(1).map(|picture| self.prepare(picture)).collect()
     }
 
     /// Decoded pixels of three channels as the model's numbers.
@@ -313,6 +325,28 @@ mod tests {
             assert_eq!((found.height, found.width), (new_height, new_width), "{width} x {height} by {config}");
             assert_eq!(digest(&found.values), expected, "{width} x {height} by {config}");
         }
+    }
+
+    #[test]
+    fn pictures_of_a_batch_are_those_of_one_by_one_and_the_first_bad_one_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let processor =
+            ImageProcessor::from_json(Path::new("p.json"), br#"{"image_processor_type": "CLIPImageProcessor"}"#)
+                .unwrap();
+        let mut paths: Vec<_> = (0..5u32).map(|number| folder.path().join(format!("{number}.png"))).collect();
+        for (number, path) in (30..).zip(&paths) {
+            image::RgbImage::from_fn(number, 2 * number, |x, y| image::Rgb([x as u8, y as u8, number as u8]))
+                .save(path)
+                .unwrap();
+        }
+        let expected: Vec<_> = paths.iter().map(|path| processor.prepare_file(path).unwrap().values).collect();
+        let found = processor.prepare_files(&paths).unwrap();
+        assert!(found.iter().map(|picture| &picture.values).eq(&expected));
+        let pixels: Vec<_> = paths.iter().map(|path| decode_rgb(path).unwrap()).collect();
+        assert!(processor.prepare_all(&pixels).iter().map(|picture| &picture.values).eq(&expected));
+        paths.insert(2, folder.path().join("absent.png"));
+        paths.push(folder.path().join("absent too.png"));
+        assert!(processor.prepare_files(&paths).err().unwrap().to_string().contains("absent.png"));
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl ClipEmbedder {
     pub fn embed(&self, clips: &[&Path]) -> Result<Vec<Vec<f32>>, ModelError> {
         let mut prepared: Vec<PixelValues> = Vec::with_capacity(clips.len() * self.frames);
         for clip in clips {
-            prepared.extend(read_frames(clip, self.frames)?.iter().map(|frame| self.processor.prepare(frame)));
+            prepared.extend(self.processor.prepare_all(&read_frames(clip, self.frames)?));
         }
         match &self.seer {
             Seer::Frames(pictures) => {

@@ -39,9 +39,7 @@ impl ImageEmbedder {
 
     /// The vector of each picture, in one batch. A picture that cannot be read is an error that names it.
     pub fn embed(&self, pictures: &[&Path]) -> Result<Vec<Vec<f32>>, ModelError> {
-        let prepared: Vec<PixelValues> =
-            pictures.iter().map(|path| self.processor.prepare_file(path)).collect::<Result<_, _>>()?;
-        self.embed_prepared(&prepared)
+        self.embed_prepared(&self.processor.prepare_files(pictures)?)
     }
 
     /// The vectors of pictures that are prepared already.
