@@ -64,7 +64,8 @@ const NUMBERS: usize = 1 << 13;
 /// The activation of every number, the numbers kept.
 pub(crate) fn activated(values: &[f32], kind: Activation) -> Vec<f32> {
     made(values.len(), NUMBERS, |first, output| {
-        activation::apply(kind, &values[first..first + output.len()], output);
+        output.copy_from_slice(&values[first..first + output.len()]);
+        activation::apply(kind, output);
     })
 }
 

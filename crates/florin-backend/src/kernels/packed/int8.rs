@@ -321,22 +321,16 @@ impl Panels for Int8 {
                 }
                 _ => tile_portable(&rows.words[place], panels, groups, sums),
             }
-            let columns = pair * WIDTH..(pair + 1) * WIDTH;
-            scale(
-                sums,
-                &rows.ranges[first..first + some],
-                &self.scales[columns.clone()],
-                &self.sums[columns],
-                &mut into[first * WIDTH..(first + some) * WIDTH],
-            );
+            let into = &mut into[first * WIDTH..(first + some) * WIDTH];
+            scale(sums, &rows.ranges[first..], &self.scales.as_chunks().0[pair], &self.sums.as_chunks().0[pair], into);
         }
     }
 }
 
 /// Sums to numbers.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw+fma", "x86_64+avx2+fma"))]
-fn scale(sums: &[i32], ranges: &[(f32, i32)], scales: &[f32], of_columns: &[i32], into: &mut [f32]) {
-    let lines = sums.chunks_exact(WIDTH).zip(into.chunks_exact_mut(WIDTH));
+fn scale(sums: &[i32], ranges: &[(f32, i32)], scales: &[f32; WIDTH], of_columns: &[i32; WIDTH], into: &mut [f32]) {
+    let lines = sums.as_chunks::<WIDTH>().0.iter().zip(into.as_chunks_mut::<WIDTH>().0);
     for ((sums, into), (scale, zero)) in lines.zip(ranges) {
         for column in 0..WIDTH {
             let sum = sums[column] - zero * of_columns[column];

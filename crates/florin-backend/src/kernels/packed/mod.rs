@@ -12,6 +12,7 @@ mod tests;
 
 use std::mem::MaybeUninit;
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::activation;
@@ -25,6 +26,8 @@ pub(crate) const PANEL: usize = 16;
 pub(crate) const WIDTH: usize = 2 * PANEL;
 /// Rows of a block at most: what they are made of stays in half a megabyte.
 const BLOCK: usize = 72;
+/// Rows of the last blocks, about, at least: all weights are read for each.
+const LEAST: usize = 24;
 /// Fewer rows than this are shared among threads by columns.
 const FEW: usize = 16;
 /// Multiplications below which waking other threads costs more than it gains.
@@ -168,22 +171,37 @@ fn fill<P: Panels>(result: &mut [MaybeUninit<f32>], x: Gapless, weight: &P, bias
     let pieces = pieces(result, rows, threads, weight.height());
     if threads == 1 {
         let mut scratch = Default::default();
-        pieces.into_iter().for_each(|piece| one(&mut scratch, piece));
+        pieces.for_each(|piece| one(&mut scratch, piece));
     } else {
-        pieces.into_par_iter().for_each_init(Default::default, one);
+        pieces.par_bridge().for_each_init(Default::default, one);
     }
 }
 
-/// The result in blocks of whole tiles, as even as they can be, each with its first row.
-fn pieces<T>(mut result: &mut [T], rows: usize, threads: usize, height: usize) -> Vec<(usize, &mut [T])> {
-    let (tiles, columns) = (rows.div_ceil(height), result.len() / rows);
-    let blocks = threads * tiles.div_ceil(threads * (BLOCK / height));
-    let bound = |block: usize| (block * tiles / blocks * height).min(rows);
-    let pieces = (0..blocks).map(|block| {
-        let piece = result.split_off_mut(..(bound(block + 1) - bound(block)) * columns);
-        (bound(block), piece.expect("all pieces together are the result"))
-    });
-    pieces.filter(|(_, piece)| !piece.is_empty()).collect()
+/// The result in blocks of whole tiles, each with its first row, which threads take in turn: as even as they can be, and smaller at the end
+/// where a thread takes several, so that threads end together though one was kept from its processor for a while.
+fn pieces<T: Send>(
+    mut result: &mut [T],
+    rows: usize,
+    threads: usize,
+    height: usize,
+) -> impl Iterator<Item = (usize, &mut [T])> + Send {
+    let (columns, tiles) = (result.len() / rows, rows.div_ceil(height));
+    let rounds = tiles.div_ceil(threads * (BLOCK / height));
+    let (even, least) = (tiles.div_ceil(threads * rounds), LEAST.div_ceil(height));
+    let mut first = 0;
+    std::iter::from_fn(move || {
+        let left = (rows - first).div_ceil(height);
+        let size = match left.div_ceil(threads).max(least) {
+            _ if rounds == 1 || left >= threads * even => even,
+            // What would remain is too little to read all weights for.
+            size if left < size + least / 2 => left,
+            size => size,
+        };
+        let count = (size * height).min(rows - first);
+        let piece = result.split_off_mut(..count * columns).filter(|piece| !piece.is_empty())?;
+        first += count;
+        Some((first - count, piece))
+    })
 }
 
 /// The same for rows so few that threads share the columns.
@@ -192,9 +210,9 @@ fn few<P: Panels>(x: Lines, weight: &P, bias: Option<&[f32]>, kind: Activation, 
     let mut loaded = P::Rows::default();
     weight.load(x, &mut loaded);
     let mut tiles = vec![0f32; output.div_ceil(WIDTH) * rows * WIDTH];
-    tiles.par_chunks_mut(rows * WIDTH).enumerate().for_each_init(Vec::new, |before, (pair, tile)| {
+    tiles.par_chunks_mut(rows * WIDTH).enumerate().for_each(|(pair, tile)| {
         weight.multiply(&loaded, pair, tile);
-        finish(tile, pair, bias, kind, before);
+        finish(tile, pair, bias, kind);
     });
     for (pair, tile) in tiles.chunks_exact(rows * WIDTH).enumerate() {
         spread(tile, pair, output, result);
@@ -206,7 +224,6 @@ fn few<P: Panels>(x: Lines, weight: &P, bias: Option<&[f32]>, kind: Activation, 
 struct Scratch<R> {
     rows: R,
     tile: Vec<f32>,
-    before: Vec<f32>,
 }
 
 impl<R> Scratch<R> {
@@ -220,23 +237,27 @@ impl<R> Scratch<R> {
     ) -> &[f32] {
         self.tile.resize(rows * WIDTH, 0.0);
         weight.multiply(&self.rows, pair, &mut self.tile);
-        finish(&mut self.tile, pair, bias, kind, &mut self.before);
+        finish(&mut self.tile, pair, bias, kind);
         &self.tile
     }
 }
 
 /// Bias and activation of a tile `[rows, WIDTH]`.
-fn finish(tile: &mut [f32], pair: usize, bias: Option<&[f32]>, kind: Activation, before: &mut Vec<f32>) {
+fn finish(tile: &mut [f32], pair: usize, bias: Option<&[f32]>, kind: Activation) {
     if let Some(bias) = bias {
-        let bias = &bias[pair * WIDTH..];
-        for row in tile.chunks_exact_mut(WIDTH) {
-            row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
-        }
+        let some = &bias[pair * WIDTH..];
+        let some = &some[..some.len().min(WIDTH)];
+        let mut bias = [0f32; WIDTH];
+        bias[..some.len()].copy_from_slice(some);
+        add_bias(tile.as_chunks_mut().0, &bias);
     }
-    if kind != Activation::Identity {
-        before.clear();
-        before.extend_from_slice(tile);
-        activation::apply(kind, before, tile);
+    activation::apply(kind, tile);
+}
+
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx"))]
+fn add_bias(tile: &mut [[f32; WIDTH]], bias: &[f32; WIDTH]) {
+    for row in tile {
+        row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
     }
 }
 

@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use super::bf16::Bf16;
 use super::int8::{Int8, LONGEST};
 use super::single::Single;
-use super::{Instructions, Lines, Panels, WIDTH, product};
+use super::{BLOCK, Instructions, LEAST, Lines, Panels, WIDTH, pieces, product};
 use crate::Activation;
 use crate::kernels::gapless::Gapless;
 use crate::kernels::transpose::transpose;
@@ -307,6 +307,39 @@ fn bias_activation_blocks_and_threads_change_nothing_else() {
             assert_eq!(found, expected, "{rows} rows, {threads} threads");
             assert_eq!(pool.install(|| product(Gapless::Rows(&x), &single, None, Activation::Identity)), plain);
         }
+    }
+}
+
+#[test]
+fn blocks_are_whole_tiles_and_the_last_are_smaller() {
+    let blocks = |rows: usize, threads, height| {
+        let mut result = vec![0u8; rows * 3];
+        let mut blocks = Vec::new();
+        for (first, piece) in pieces(&mut result, rows, threads, height) {
+            assert_eq!(first, blocks.iter().sum::<usize>(), "{rows} rows, {threads} threads");
+            blocks.push(piece.len() / 3);
+        }
+        blocks
+    };
+    // A block for each thread: even ones.
+    assert_eq!(blocks(1, 2, 6), [1]);
+    assert_eq!(blocks(18, 2, 6), [12, 6]);
+    assert_eq!(blocks(128, 2, 6), [66, 62]);
+    assert_eq!(blocks(256, 2, 6), [66, 66, 66, 30, 28]);
+    assert_eq!(blocks(788, 2, 4), [&[68; 10][..], &[56, 28, 24]].concat());
+    for (rows, threads, height) in [(80, 2, 4), (788, 2, 6), (1024, 1, 6), (1024, 3, 12), (2048, 64, 6), (5000, 64, 12)]
+    {
+        let (what, blocks) =
+            (format!("{rows} rows, {threads} threads, tiles of {height}"), blocks(rows, threads, height));
+        assert_eq!(blocks.iter().sum::<usize>(), rows, "{what}");
+        let (_, whole) = blocks.split_last().expect("a block");
+        assert!(whole.iter().all(|block| block % height == 0), "{what}: {blocks:?}");
+        assert!(blocks.is_sorted_by(|a, b| a >= b) && blocks[0] <= BLOCK, "{what}: {blocks:?}");
+        // Whoever is free takes the next: nobody has more to do than a fair share by more than one of the last blocks.
+        let mut loads = vec![0; threads];
+        blocks.iter().for_each(|block| *loads.iter_mut().min().expect("a thread") += block);
+        let fair = rows.div_ceil(height).div_ceil(threads) * height;
+        assert!(loads.iter().all(|load| *load < fair + LEAST), "{what}: {loads:?}");
     }
 }
 
