@@ -109,8 +109,7 @@ impl CpcLoss {
         };
         let steps: Vec<CpcStep> = predictor.steps.iter().enumerate().map(of_step).collect();
         let counted = steps.iter().filter(|step| step.anchors > 0).count().max(1);
-        let zero = flat.clone().sum().zeros_like().detach();
-        let loss = steps.iter().fold(zero, |sum, step| sum + step.loss.clone()) / counted as f64;
+        let loss = steps.iter().fold(zero_like(&flat), |sum, step| sum + step.loss.clone()) / counted as f64;
         CpcLossParts { loss, steps }
     }
 
@@ -141,8 +140,7 @@ impl CpcLoss {
         ahead: usize,
     ) -> CpcStep {
         let anchors: usize = groups.iter().map(Vec::len).sum();
-        let zero = flat.clone().detach().sum().zeros_like();
-        let (mut sum, mut hits) = (zero.clone(), zero);
+        let (mut sum, mut hits) = (zero_like(flat), zero_like(flat));
         for pack in packs(groups, self.chunk) {
             let places: Vec<i32> = pack.concat();
             let at = |places: Vec<i32>| {
@@ -172,6 +170,11 @@ impl CpcLoss {
         let chunk = if groups > 1 { count } else { self.chunk };
         Similarities { queries, keys, scale, chunk }.cross_entropy_and_hits(&targets)
     }
+}
+
+/// `[1]`, where and as a tensor is.
+fn zero_like(x: &Tensor<2>) -> Tensor<1> {
+    Tensor::<1>::zeros([1], &x.device()).cast(x.dtype())
 }
 
 /// Neighbouring groups of one size taken together as long as they have no more than `chunk · chunk` scores: fewer, larger operations.
