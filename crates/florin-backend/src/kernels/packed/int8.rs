@@ -307,7 +307,7 @@ impl Panels for Int8 {
                 #[cfg(target_arch = "x86_64")]
                 Instructions::Avx2 => {
                     let rows = &rows.bytes[place];
-                    by_rows!(some, x86::tile_avx2(rows, panels, groups, sums), 1 2 3 4);
+                    by_rows!(some, x86::tile_avx2(rows, panels, groups, sums), 1 2 3);
                 }
                 #[cfg(target_arch = "aarch64")]
                 Instructions::NeonDot => {

@@ -21,20 +21,24 @@ unsafe fn inner_avx2<const R: usize>(rows: *const f32, panels: *const u16, group
         // SAFETY: one of the two panels; every offset below stays inside what the caller checked.
         unsafe {
             let panel = panels.add(half * PANEL * length);
+            // Twelve sums leave four registers. Were weights known to be the same for both places of a group, they would be kept on the
+            // stack in between, where reading them back takes longer than all the rest if they happen to cross a line of the cache.
+            let again = std::hint::black_box(panel);
             let odd = _mm256_set1_epi32(!0xffff);
             let mut sums = [[_mm256_setzero_ps(); 2]; R];
             for group in 0..groups {
-                let left = _mm256_loadu_si256(panel.add(group * PANEL * GROUP).cast());
-                let right = _mm256_loadu_si256(panel.add(group * PANEL * GROUP + PANEL).cast());
-                let even = [left, right].map(|both| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(both)));
-                let odd = [left, right].map(|both| _mm256_castsi256_ps(_mm256_and_si256(both, odd)));
+                let both = [0, PANEL].map(|part| _mm256_loadu_si256(panel.add(group * PANEL * GROUP + part).cast()));
+                let weights = both.map(|both| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(both)));
+                let rows = rows.add(group * GROUP);
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    let x = rows.add(row * length + group * GROUP);
-                    let (first, second) = (_mm256_set1_ps(*x), _mm256_set1_ps(*x.add(1)));
-                    for part in 0..2 {
-                        sums[part] = _mm256_fmadd_ps(first, even[part], sums[part]);
-                        sums[part] = _mm256_fmadd_ps(second, odd[part], sums[part]);
-                    }
+                    let x = _mm256_set1_ps(*rows.add(row * length));
+                    *sums = [0, 1].map(|part| _mm256_fmadd_ps(x, weights[part], sums[part]));
+                }
+                let both = [0, PANEL].map(|part| _mm256_loadu_si256(again.add(group * PANEL * GROUP + part).cast()));
+                let weights = both.map(|both| _mm256_castsi256_ps(_mm256_and_si256(both, odd)));
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let x = _mm256_set1_ps(*rows.add(row * length + 1));
+                    *sums = [0, 1].map(|part| _mm256_fmadd_ps(x, weights[part], sums[part]));
                 }
             }
             for (row, [left, right]) in sums.into_iter().enumerate() {

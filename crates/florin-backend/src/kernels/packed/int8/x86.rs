@@ -5,8 +5,9 @@ use std::arch::x86_64::*;
 use super::super::{PANEL, WIDTH, check};
 use super::GROUP;
 
-/// Rows of a tile in AVX2: eight of sixteen registers hold sums, four weights.
-pub(super) const ROWS: usize = 4;
+/// Rows of a tile in AVX2: six of sixteen registers hold sums, four weights. With four rows a sum went through the stack each time, where
+/// reading it back takes long if it happens to cross a line of the cache.
+pub(super) const ROWS: usize = 3;
 /// Columns whose sums fill a register.
 const LANES: usize = 8;
 
